@@ -1,0 +1,215 @@
+"""The two kinds of gradient aggregator: those that read the Gramian only, and those that read J itself."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from mtlgrad.linalg import combine, gram
+from mtlgrad.method import Method, State, check_generator, check_losses
+
+
+class GradientAggregator(Method):
+    """A rule that turns the Jacobian J [m, n] of m tasks into one direction d [n]."""
+
+    @abstractmethod
+    def __call__(
+        self, jacobian: Tensor, *, losses: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The direction of a first step, from a fresh state.
+
+        Parameters
+        ----------
+        jacobian:
+            J [m, n], any floating dtype and device; row i is the gradient of task i.
+        losses:
+            Loss values [m], for the methods whose traits say `needs_losses`.
+        generator:
+            Source of randomness for stochastic methods; None is torch's default generator.
+
+        Returns
+        -------
+        Tensor
+            d [n], in the dtype and on the device of `jacobian`. The optimizer subtracts it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            On a wrong shape or dtype, and for a number of tasks that the method is not defined for.
+        """
+
+
+class GramAggregator(GradientAggregator):
+    """A rule that reads G = J J^T only: it yields weights w [m], and d = w @ J.
+
+    A stateless member writes `_weights`; a stateful one derives from `StatefulGramAggregator`.
+    Members see G in float64: on its own device when m = 2 and the method has a closed form
+    (`traits.closed_form_pair`), on the CPU otherwise.
+    """
+
+    reads: ClassVar[Literal["gram"]] = "gram"
+
+    @abstractmethod
+    def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """w [m] float64 from a valid G [m, m] float64."""
+
+    def _step(
+        self, gram: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, State]:
+        return self._weights(gram, losses=losses, generator=generator), state
+
+    @final
+    def step(
+        self,
+        gram: Tensor,
+        state: State,
+        *,
+        losses: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, State]:
+        """One step with explicit state: (G, state) -> (w, new state). Shapes and errors as in `weights`."""
+        m = check_gram(gram)
+        self.check_tasks(m)
+        check_losses(self, losses, m)
+        check_generator(generator)
+        stays = m <= 2 and self.traits.closed_form_pair
+        place = gram.device if stays else torch.device("cpu")
+        weights, state = self._step(
+            gram.detach().to(place, torch.float64),
+            state,
+            losses=None if losses is None else losses.detach().to(place, torch.float64),
+            generator=generator,
+        )
+        return weights.to(gram.device, gram.dtype), state
+
+    @final
+    def weights(
+        self, gram: Tensor, *, losses: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The weights of a first step, from a fresh state.
+
+        Parameters
+        ----------
+        gram:
+            G = J J^T [m, m], any floating dtype and device.
+        losses, generator:
+            As in `__call__`.
+
+        Returns
+        -------
+        Tensor
+            w [m], in the dtype and on the device of `gram` (solved in float64). The direction is w @ J.
+        """
+        m = check_gram(gram)
+        return self.step(gram, self.init(m), losses=losses, generator=generator)[0]
+
+    @final
+    def __call__(
+        self, jacobian: Tensor, *, losses: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        check_jacobian(jacobian)
+        return combine(self.weights(gram(jacobian), losses=losses, generator=generator), jacobian)
+
+
+class StatefulGramAggregator(GramAggregator):
+    """A Gramian method that carries state: it writes `init` and `_step`."""
+
+    @abstractmethod
+    def _step(
+        self, gram: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, State]:
+        """(G, state) -> (w [m] float64, new state); neither argument is modified."""
+
+    @final
+    def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        return self._step(gram, self.init(gram.shape[0]), losses=losses, generator=generator)[0]
+
+
+class HarmonizingAggregator(GramAggregator):
+    """A Gramian method that first changes each task's gradient, then sums: g~_i = sum_j A_ij g_j.
+
+    The paper's "harmonised gradients". w = 1^T A, and A G A^T holds the inner products after harmonisation.
+    """
+
+    @abstractmethod
+    def _parts(self, gram: Tensor, *, generator: torch.Generator | None) -> Tensor:
+        """A [m, m] float64 from a valid G [m, m] float64."""
+
+    @final
+    def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        return self._parts(gram, generator=generator).sum(0)
+
+    @final
+    def parts(self, gram: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """A [m, m], in the dtype of `gram`: row i holds the coefficients of the harmonised gradient of task i."""
+        self.check_tasks(check_gram(gram))
+        check_generator(generator)
+        return self._parts(gram.detach().to(torch.float64), generator=generator).to(gram.dtype)
+
+
+class JacobianAggregator(GradientAggregator):
+    """A rule that reads J itself. It writes `_step`, and `init_like` too if it is stateful."""
+
+    reads: ClassVar[Literal["jacobian"]] = "jacobian"
+
+    def init_like(self, jacobian: Tensor) -> State:
+        """The state before the first step, its tensors shaped and placed after `jacobian` [m, n]."""
+        return self.init(jacobian.shape[0], device=jacobian.device)
+
+    @abstractmethod
+    def _step(
+        self, jacobian: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, State]:
+        """(J, state) -> (d [n], new state); neither argument is modified."""
+
+    @final
+    def step(
+        self,
+        jacobian: Tensor,
+        state: State,
+        *,
+        losses: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, State]:
+        """One step with explicit state: (J [m, n], state) -> (d [n], new state)."""
+        m = check_jacobian(jacobian)
+        self.check_tasks(m)
+        check_losses(self, losses, m)
+        check_generator(generator)
+        return self._step(jacobian.detach(), state, losses=losses, generator=generator)
+
+    @final
+    def __call__(
+        self, jacobian: Tensor, *, losses: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        check_jacobian(jacobian)
+        return self.step(jacobian, self.init_like(jacobian), losses=losses, generator=generator)[0]
+
+
+class ElementwiseAggregator(JacobianAggregator):
+    """A Jacobian method whose d_k depends on column k of J only, so that J may be cut into column blocks."""
+
+
+def check_jacobian(jacobian: Tensor) -> int:
+    """m, once `jacobian` is known to be a floating [m, n] tensor with m >= 1; else a TypeError or ValueError."""
+    if not isinstance(jacobian, Tensor):
+        raise TypeError(f"jacobian must be a torch.Tensor of shape [m, n], got {type(jacobian).__name__}")
+    if jacobian.ndim != 2 or jacobian.shape[0] == 0:
+        raise ValueError(f"jacobian must have shape [m, n] with m >= 1, got {list(jacobian.shape)}")
+    if not jacobian.is_floating_point():
+        raise TypeError(f"jacobian must be floating point, got {jacobian.dtype}")
+    return jacobian.shape[0]
+
+
+def check_gram(gram: Tensor) -> int:
+    """m, once `gram` is known to be a floating [m, m] tensor with m >= 1; else a TypeError or ValueError."""
+    if not isinstance(gram, Tensor):
+        raise TypeError(f"gram must be a torch.Tensor of shape [m, m], got {type(gram).__name__}")
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or gram.shape[0] == 0:
+        raise ValueError(f"gram must have shape [m, m] with m >= 1, got {list(gram.shape)}")
+    if not gram.is_floating_point():
+        raise TypeError(f"gram must be floating point, got {gram.dtype}")
+    return gram.shape[0]

@@ -1,0 +1,110 @@
+"""What every method of the zoo is: a value with declared traits and explicit state.
+
+Three kinds derive from `Method`, told apart by what they read:
+`Scalarizer` (losses), `GramAggregator` (the Gramian) and `JacobianAggregator` (the Jacobian itself).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+State = dict[str, Any]
+"""A method's state: names to tensors (or nested `State`s). Empty for a stateless method."""
+
+Reads = Literal["losses", "gram", "jacobian"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a method promises; the conformance suite checks each promise and the docs print it.
+
+    Here d is the direction for the Jacobian J [m, n], and w its weights where it has any.
+    """
+
+    non_conflicting: bool = False
+    """(J d)_i >= 0 for every task i: a small step raises no loss."""
+    permutation_equivariant: bool = True
+    """Renaming the tasks does not change d."""
+    scale_equivariant: bool = True
+    """d(s J) = s d(J) for s > 0."""
+    scale_invariant: bool = False
+    """d(s J) = d(J) for s > 0 (stated instead of, never beside, `scale_equivariant`)."""
+    simplex: bool = False
+    """w >= 0 and w sums to 1."""
+    sums_without_conflict: bool = False
+    """d is the plain sum of the rows when no pair of tasks conflicts."""
+    stochastic: bool = False
+    """Draws from `generator`."""
+    stateful: bool = False
+    """Carries state from step to step."""
+    closed_form_pair: bool = False
+    """For m = 2 the weights are computed where the Gramian lives, with no host synchronisation."""
+    needs_losses: bool = False
+    """Reads the loss values beside the gradients."""
+    min_tasks: int = 1
+    max_tasks: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale_equivariant and self.scale_invariant:
+            raise ValueError("scale_equivariant and scale_invariant exclude each other; declare one")
+
+
+class Method(ABC):
+    """Root of the zoo. Members are frozen dataclasses: hyperparameters are fields, compared by value."""
+
+    traits: ClassVar[Traits]
+    reads: ClassVar[Reads]
+
+    def init(self, m: int, *, device: torch.device | None = None) -> State:
+        """The state before the first step for `m` tasks: empty unless the method is stateful.
+
+        Parameters
+        ----------
+        m:
+            Number of tasks.
+        device:
+            Where the method will be fed from; tensors in the state live there. None: the CPU.
+        """
+        return {}
+
+    @property
+    def name(self) -> str:
+        """The class name with the hyperparameters that differ from their defaults, e.g. ``CAGrad(c=0.4)``."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every member is a dataclass
+        shown = [f for f in fields if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default]
+        inner = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
+        return f"{type(self).__name__}({inner})" if inner else type(self).__name__
+
+    def check_tasks(self, m: int) -> None:
+        """Raise ValueError when this method is not defined for `m` tasks."""
+        low, high = self.traits.min_tasks, self.traits.max_tasks
+        if m < low or (high is not None and m > high):
+            allowed = f"exactly {low}" if low == high else f"at least {low}" if high is None else f"{low} to {high}"
+            raise ValueError(f"{type(self).__name__} is defined for {allowed} tasks, got m={m}")
+
+
+def check_losses(method: Method, losses: Tensor | None, m: int | None = None) -> None:
+    """Raise when `losses` is missing though `method` needs it, or is not a vector of `m` floats."""
+    if losses is None:
+        if method.traits.needs_losses:
+            raise ValueError(f"{type(method).__name__} needs losses=, a tensor of shape [m]; got None")
+        return
+    if not isinstance(losses, Tensor):
+        raise TypeError(f"losses must be a torch.Tensor of shape [m], got {type(losses).__name__}")
+    if losses.ndim != 1 or losses.numel() == 0 or (m is not None and losses.shape[0] != m):
+        wanted = "[m] with m >= 1" if m is None else f"[{m}]"
+        raise ValueError(f"losses must have shape {wanted}, got {list(losses.shape)}")
+    if not losses.is_floating_point():
+        raise TypeError(f"losses must be floating point, got {losses.dtype}")
+
+
+def check_generator(generator: torch.Generator | None) -> None:
+    """Raise TypeError unless `generator` is None or a torch.Generator."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator or None, got {type(generator).__name__}")
