@@ -7,7 +7,8 @@ Three kinds derive from `Method`, told apart by what they read:
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -58,8 +59,12 @@ class Traits:
 class Method(ABC):
     """Root of the zoo. Members are frozen dataclasses: hyperparameters are fields, compared by value."""
 
-    traits: ClassVar[Traits]
     reads: ClassVar[Reads]
+
+    @property
+    @abstractmethod
+    def traits(self) -> Traits:
+        """What this member promises, with these hyperparameters. Most members state it as a class attribute."""
 
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         """The state before the first step for `m` tasks: empty unless the method is stateful.
@@ -108,3 +113,18 @@ def check_generator(generator: torch.Generator | None) -> None:
     """Raise TypeError unless `generator` is None or a torch.Generator."""
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator or None, got {type(generator).__name__}")
+
+
+def check_number(argument: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> None:
+    """Raise unless `value` is a finite number in [low, high]."""
+    allowed = f"a number in [{low:g}, {high:g}]" if high < math.inf else f"a number >= {low:g}" if low > -math.inf else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{argument} must be {allowed}, got {value!r}")
+    if not math.isfinite(value) or not low <= value <= high:
+        raise ValueError(f"{argument} must be {allowed}, got {value!r}")
+
+
+def check_choice(argument: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, allowed))}, got {value!r}")

@@ -41,7 +41,7 @@ class Scalarizer(Method):
         return weights.to(losses.dtype), state
 
     @final
-    def weights(self, losses: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def loss_weights(self, losses: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """The weights [m] of a first step, from a fresh state, for losses [m] of any floating dtype."""
         check_losses(self, losses)
         return self.step(losses, self.init(losses.shape[0]), generator=generator)[0]
@@ -57,7 +57,7 @@ class Scalarizer(Method):
         m = check_jacobian(jacobian)
         check_losses(self, losses, m)
         seen = torch.ones(m, dtype=torch.float64, device=jacobian.device) if losses is None else losses
-        return combine(self.weights(seen, generator=generator), jacobian)
+        return combine(self.loss_weights(seen, generator=generator), jacobian)
 
 
 class StatefulScalarizer(Scalarizer):

@@ -1,0 +1,30 @@
+# The same commands everywhere: README, continuous integration, your machine.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: quickstart test lint docs clean
+
+quickstart: $(STAMP)  ## A real comparison on real digits: table and HTML report.
+	$(BIN)/python -m benchmarks compare quickstart
+
+test: $(STAMP)  ## The whole suite, docstring examples included.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+lint: $(STAMP)  ## Style, types, import rules.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(STAMP)  ## The generated tables are current, and every example in the documents runs.
+	$(BIN)/python -m docs.build --check
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.examples
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[verify,bench,test]"
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,463 @@
+"""The training-loop entry: losses in, `.grad` out. The only place with mutable state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mtlgrad.aggregators.base import GradientAggregator, JacobianAggregator
+from mtlgrad.decision import Decision, decide, merge, outcome, select_state
+from mtlgrad.diagnostics import StepRecord
+from mtlgrad.gradients import TaskGradients
+from mtlgrad.method import Method, State
+from mtlgrad.scalarizers.base import Scalarizer
+
+Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
+
+
+class Balancer:
+    """Decides the update of the shared parameters from several losses, by any method of the zoo.
+
+    Gradients *accumulate* into `.grad`, as `Tensor.backward` has it: zero them between steps.
+
+    Parameters
+    ----------
+    method:
+        A `Scalarizer` (one backward pass a step) or a `GradientAggregator` (m passes).
+    shared:
+        The parameters that the tasks have in common, on one device. Duplicates (tied weights) count once.
+    private:
+        Which other parameters may get a gradient. None: every leaf the losses reach, as in plain torch.
+    tasks:
+        Task names in order. None: those of the first call. Order matters to some methods (`GHPlusPlus`).
+    apply:
+        "shared": shared parameters get the direction, every private parameter the unweighted gradient of its own
+        task. "loss": the weights multiply whole losses, private parameters included (Gradient Harmonization,
+        Eq. 44), for one more backward pass. A scalarizer weights whole losses by definition, either way.
+    groups:
+        None: one decision for all shared parameters. "tensor": one per parameter tensor. A mapping of names to
+        parameters: one per group; together the groups must hold exactly the shared parameters.
+    seed:
+        Seeds the generator that stochastic methods draw from.
+    diagnose_every:
+        With a scalarizer, measure the Gramian on every k-th step too, so that the record shows conflicts; 0: never.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the value and what is allowed.
+
+    Examples
+    --------
+    >>> import mtlgrad
+    >>> trunk, a, b = (torch.nn.Linear(3, 3) for _ in range(3))
+    >>> balancer = mtlgrad.Balancer(mtlgrad.GH(), shared=trunk.parameters())
+    >>> h = trunk(torch.randn(8, 3))
+    >>> step = balancer.backward({"alignment": a(h).square().mean(), "classification": (b(h) - 1).square().mean()})
+    >>> step.tasks, tuple(step.weights.shape), trunk.weight.grad is not None
+    (('alignment', 'classification'), (2,), True)
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        shared: Iterable[Tensor],
+        *,
+        private: Iterable[Tensor] | None = None,
+        tasks: Sequence[str] | None = None,
+        apply: Literal["shared", "loss"] = "shared",
+        groups: Groups | None = None,
+        seed: int = 0,
+        diagnose_every: int = 0,
+    ) -> None:
+        _check_choices(method, apply, groups, diagnose_every)
+        self.method = method
+        self.apply = apply
+        self.diagnose_every = diagnose_every
+        self._shared = _parameters("shared", shared)
+        if not self._shared:
+            raise ValueError("shared must hold at least one parameter, got none")
+        devices = sorted({str(p.device) for p in self._shared})
+        if len(devices) > 1:
+            raise ValueError(f"shared parameters must be on one device, got {', '.join(devices)}")
+        self._group_names, self._group_sizes, self._shared = _grouped(groups, self._shared)
+        self._private = None if private is None else _parameters("private", private)
+        self._tasks: tuple[str, ...] | None = None if tasks is None else _task_names("tasks", tasks)
+        if self._tasks is not None:
+            method.check_tasks(len(self._tasks))
+        # Gramian methods draw on the host, where they solve; Jacobian methods where the gradients are.
+        self._device = self._shared[0].device if isinstance(method, JacobianAggregator) else torch.device("cpu")
+        self._generator = torch.Generator(self._device).manual_seed(seed)
+        self._states: list[State] | None = None
+        self._gradients: TaskGradients | None = None
+        self._steps = 0
+        self._window_losses: Tensor | None = None  # of the micro-batches so far; None: no window is open
+        self._window_weights: Tensor | None = None
+
+    # ------------------------------------------------------------------ public
+
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        *,
+        features: Tensor | Sequence[Tensor] | None = None,
+        retain_graph: bool = False,
+    ) -> StepRecord:
+        """Compute the update and add it to the `.grad` of the shared parameters, and the private ones' gradients.
+
+        Parameters
+        ----------
+        losses:
+            Task name to scalar loss; the same names at every call.
+        features:
+            The shared representation(s) z through which every loss depends on the shared parameters. The decision is
+            then made on the gradients at z (MGDA-UB, Sener & Koltun 2018, Sec. 3.3), and one pass goes through the
+            trunk, for any m. A scalarizer needs no gradients and pays no heed.
+        retain_graph:
+            Keep the graph for a further backward pass.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument, the value and what is allowed; nothing has changed then.
+        """
+        ordered = self._check_losses(losses)
+        if features is not None:
+            features = _features(features)
+            if self._window_losses is not None or self._group_names:
+                what = "groups=" if self._group_names else "accumulate()"
+                raise ValueError(f"features= takes one decision on one batch's representation: not with {what}")
+        try:
+            if isinstance(self.method, Scalarizer):
+                record = self._scalarize(self.method, ordered, retain_graph, diagnose=self._due())
+            elif features is not None:
+                record = self._backward_at(ordered, features, retain_graph)
+            else:
+                self._collect(ordered, retain_graph=retain_graph or self.apply == "loss")
+                record = self._backward_through(ordered, retain_graph)
+        finally:
+            self._window_losses = self._window_weights = None
+        self._steps += 1
+        return record
+
+    def accumulate(self, losses: Mapping[str, Tensor]) -> None:
+        """Add a micro-batch: its gradients join J, and the decision waits for the `backward` of the last one.
+
+        The Gramian of summed gradients is not the sum of Gramians, hence this call: k micro-batches are k - 1 calls
+        of `accumulate` and one of `backward`, each with its losses divided by k, and give exactly the update of the
+        large batch. A scalarizer fixes its weights at the first micro-batch.
+        """
+        ordered = self._check_losses(losses)
+        if isinstance(self.method, Scalarizer):
+            self._scalarize(self.method, ordered, retain_graph=False, diagnose=False)
+        elif self.apply == "loss":
+            raise ValueError(
+                "apply='loss' back-propagates the weighted losses once the weights are known, and by then the graphs "
+                "of earlier micro-batches are gone: use apply='shared' with accumulate()"
+            )
+        else:
+            self._collect(ordered, retain_graph=False)
+            self._add_losses(ordered)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs; taken between steps, not inside a window of micro-batches."""
+        if self._window_losses is not None:
+            raise ValueError("state_dict() inside a window of micro-batches: call backward() to end it first")
+        return {
+            "method": self.method.name,
+            "tasks": self._tasks,
+            "states": self._states,
+            "generator": self._generator.get_state(),
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Undo `state_dict`, on a Balancer built with the same arguments, fresh or not."""
+        missing = {"method", "tasks", "states", "generator", "steps"} - set(state)
+        if missing:
+            raise ValueError(f"state lacks {', '.join(sorted(missing))}: not the state_dict of a Balancer")
+        if state["method"] != self.method.name:
+            raise ValueError(f"state is of method {state['method']}, this Balancer's is {self.method.name}")
+        tasks = self._tasks if state["tasks"] is None else tuple(state["tasks"])
+        if self._tasks is not None and tasks != self._tasks:
+            raise ValueError(f"state is of tasks {tasks}, this Balancer's are {self._tasks}")
+        self._tasks = tasks
+        self._states = None if state["states"] is None else [_placed(one, self._device) for one in state["states"]]
+        self._generator.set_state(state["generator"].cpu())
+        self._steps = state["steps"]
+        self._window_losses = self._window_weights = None
+
+    # ------------------------------------------------------- gradients of tasks
+
+    def _collect(self, losses: list[Tensor], *, retain_graph: bool) -> None:
+        """One backward pass a task: rows of J for the shared parameters, `.grad` for the private ones."""
+        if self._gradients is None:
+            self._gradients = TaskGradients(self._shared, len(losses), blocks=self._group_sizes)
+        if self._window_losses is None:
+            self._gradients.zero()
+        # With apply="loss" the private parameters wait for the weighted pass.
+        inputs = [p for p in self._shared if p.requires_grad] if self.apply == "loss" else self._inputs()
+        # The rows of J are read off `.grad`, for `Tensor.backward` supports more than `autograd.grad` does: reentrant
+        # checkpointing, gradient hooks, parameters that nobody listed. What was there is set aside meanwhile.
+        kept = [p.grad for p in self._shared]
+        try:
+            for task, loss in enumerate(losses):
+                for p in self._shared:
+                    p.grad = None
+                _backward(loss, retain_graph=retain_graph or task < len(losses) - 1, inputs=inputs)
+                self._gradients.add(task, [p.grad for p in self._shared])
+        finally:
+            for p, old in zip(self._shared, kept, strict=True):
+                p.grad = old
+
+    def _inputs(self) -> list[Tensor] | None:
+        """What a backward pass may touch; None: everything."""
+        if self._private is None:
+            return None
+        return [p for p in [*self._shared, *self._private] if p.requires_grad]
+
+    # ------------------------------------------------------------ three ways on
+
+    def _backward_through(self, losses: list[Tensor], retain_graph: bool) -> StepRecord:
+        """From J over the shared parameters to their `.grad`."""
+        assert self._gradients is not None
+        values = self._add_losses(losses)
+        decision = self._ask(self._gradients.block_matrices(), values)
+        if self.apply == "loss":
+            self._backward_weighted(decision, losses, retain_graph)
+        else:
+            for p, piece in zip(self._shared, self._gradients.split(decision.direction), strict=True):
+                if piece is not None:
+                    p.grad = piece if p.grad is None else p.grad.add_(piece)
+        return self._record(values, decision)
+
+    def _backward_at(self, losses: list[Tensor], features: list[Tensor], retain_graph: bool) -> StepRecord:
+        """The decision at the representation: m passes through the heads, one through everything."""
+        values = self._add_losses(losses)
+        gradients = _task_gradients(losses, features)
+        decision = self._ask([gradients.matrix], values)
+        if self.apply == "loss":
+            self._backward_weighted(decision, losses, retain_graph)
+            return self._record(values, decision)
+        # The heads take their own tasks' gradients from the plain sum; at z the direction replaces what arrives.
+        handles = [
+            z.register_hook(lambda _, piece=piece: piece)
+            for z, piece in zip(features, gradients.split(decision.direction), strict=True)
+            if piece is not None
+        ]
+        try:
+            _backward(torch.stack(losses).sum(), retain_graph=retain_graph, inputs=self._inputs())
+        finally:
+            for handle in handles:
+                handle.remove()
+        return self._record(values, decision)
+
+    def _backward_weighted(self, decision: Decision, losses: list[Tensor], retain_graph: bool) -> None:
+        assert decision.weights is not None
+        _backward(_weighted(decision.weights, losses), retain_graph=retain_graph, inputs=self._inputs())
+
+    def _scalarize(
+        self, method: Scalarizer, losses: list[Tensor], retain_graph: bool, *, diagnose: bool
+    ) -> StepRecord:
+        """One backward pass of the weighted losses."""
+        values = self._add_losses(losses)
+        finite = values.isfinite().all()
+        if self._window_weights is None:
+            if self._states is None:
+                self._states = [method.init(len(losses))]
+            state = self._states[0]
+            weights, new = method.step(values, state, generator=self._generator)
+            self._window_weights = torch.where(finite, weights, 1)
+            self._states = [select_state(finite, new, state)]
+        weights = self._window_weights
+        gram = alignment = norm = None
+        if diagnose:
+            gram = _task_gradients(losses, [p for p in self._shared if p.requires_grad]).gram()
+            alignment, norm = outcome(gram, weights.to(gram))
+            finite = finite & gram.isfinite().all()
+        _backward(_weighted(weights, losses), retain_graph=retain_graph, inputs=self._inputs())
+        return StepRecord(
+            self._tasks or (), values, finite, gram, weights, alignment, norm, method=method
+        )
+
+    # -------------------------------------------------------------- bookkeeping
+
+    def _ask(self, blocks: list[Tensor], values: Tensor) -> Decision:
+        """The method's decision on each column block, with the state that belongs to it."""
+        assert isinstance(self.method, GradientAggregator)
+        if self._states is None:
+            self._states = [
+                self.method.init_like(block)
+                if isinstance(self.method, JacobianAggregator)
+                else self.method.init(block.shape[0])
+                for block in blocks
+            ]
+        decisions = [
+            decide(self.method, block, values, state, self._generator)
+            for block, state in zip(blocks, self._states, strict=True)
+        ]
+        self._states = [decision.state for decision in decisions]
+        return merge(decisions) if self._group_names else decisions[0]
+
+    def _record(self, values: Tensor, decision: Decision) -> StepRecord:
+        return StepRecord(
+            tasks=self._tasks or (),
+            losses=values,
+            finite=decision.finite,
+            gram=decision.gram,
+            weights=decision.weights,
+            alignment=decision.alignment,
+            direction_norm=decision.direction_norm,
+            groups=self._group_names,
+            method=self.method,
+        )
+
+    def _due(self) -> bool:
+        """Whether this step of a scalarizer measures the Gramian (a window's earlier graphs are gone)."""
+        if self.diagnose_every == 0 or self._window_losses is not None:
+            return False
+        return self._steps % self.diagnose_every == 0
+
+    def _add_losses(self, losses: list[Tensor]) -> Tensor:
+        values = torch.stack([loss.detach() for loss in losses])
+        self._window_losses = values if self._window_losses is None else self._window_losses + values
+        return self._window_losses
+
+    def _check_losses(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
+        """The losses in task order, once names and values are known to be right."""
+        if not isinstance(losses, Mapping):
+            raise TypeError(f"losses must map task names to scalar tensors, got {type(losses).__name__}")
+        names = _task_names("losses", losses)
+        if self._tasks is None:
+            self.method.check_tasks(len(names))
+        elif set(names) != set(self._tasks):
+            unknown = ", ".join(repr(n) for n in names if n not in self._tasks)
+            missing = ", ".join(repr(n) for n in self._tasks if n not in names)
+            told = [f"unknown task {unknown}"] * bool(unknown) + [f"missing task {missing}"] * bool(missing)
+            raise ValueError(f"losses: {'; '.join(told)}; this Balancer's tasks are {', '.join(map(repr, self._tasks))}")
+        for name, loss in losses.items():
+            where = f"losses[{name!r}]"
+            if not isinstance(loss, Tensor):
+                raise TypeError(f"{where} must be a scalar torch.Tensor, got {type(loss).__name__}")
+            if loss.numel() != 1:
+                raise ValueError(f"{where} must be a scalar, got shape {list(loss.shape)}: reduce it, e.g. with .mean()")
+            if not loss.requires_grad:
+                raise ValueError(f"{where} does not require grad: no trainable parameter leads to it (was it detached?)")
+        if self._tasks is None:
+            self._tasks = names
+        return [losses[name].reshape(()) for name in self._tasks]
+
+
+# ------------------------------------------------------------------- pure helpers
+
+
+def _check_choices(method: Method, apply: str, groups: Groups | None, diagnose_every: int) -> None:
+    if not isinstance(method, Scalarizer | GradientAggregator):
+        hint = f"; did you mean {method.__name__}()?" if isinstance(method, type) else ""
+        raise TypeError(f"method must be a Scalarizer or a GradientAggregator, got {method!r}{hint}")
+    if apply not in ("shared", "loss"):
+        raise ValueError(f"apply must be 'shared' or 'loss', got {apply!r}")
+    if apply == "loss" and isinstance(method, JacobianAggregator):
+        raise ValueError(f"apply='loss' needs a method with weights and {method.name} has none: use apply='shared'")
+    if apply == "loss" and groups is not None:
+        raise ValueError("apply='loss' multiplies each whole loss by one weight and cannot go with groups=")
+    if groups is not None and isinstance(method, Scalarizer):
+        raise ValueError(f"groups= needs a method that reads gradients, and {method.name} reads losses only")
+    if isinstance(diagnose_every, bool) or not isinstance(diagnose_every, int) or diagnose_every < 0:
+        raise ValueError(f"diagnose_every must be an int >= 0 (0: never), got {diagnose_every!r}")
+
+
+def _parameters(argument: str, tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The distinct leaf tensors of `tensors`, in order."""
+    if isinstance(tensors, Tensor):
+        raise TypeError(f"{argument} must be an iterable of parameters, got one tensor: wrap it in a list")
+    found: dict[int, Tensor] = {}
+    for k, p in enumerate(tensors):
+        if not isinstance(p, Tensor):
+            hint = "; pass the parameters without their names" if isinstance(p, tuple) else ""
+            raise TypeError(f"{argument}[{k}] must be a torch.Tensor, got {type(p).__name__}{hint}")
+        if not p.is_leaf:
+            raise ValueError(f"{argument}[{k}] is not a leaf tensor: gradients are kept for parameters only")
+        found.setdefault(id(p), p)
+    return list(found.values())
+
+
+def _grouped(
+    groups: Groups | None, shared: list[Tensor]
+) -> tuple[tuple[str, ...], list[int] | None, list[Tensor]]:
+    """Group names, parameters in each, and the shared parameters in group order."""
+    if groups is None:
+        return (), None, shared
+    if isinstance(groups, str):
+        if groups != "tensor":
+            raise ValueError(f"groups must be None, 'tensor' or a mapping of names to parameters, got {groups!r}")
+        return tuple(str(k) for k in range(len(shared))), [1] * len(shared), shared
+    if not isinstance(groups, Mapping):
+        raise TypeError(f"groups must be None, 'tensor' or a mapping of names to parameters, got {type(groups).__name__}")
+    members = {str(name): _parameters(f"groups[{name!r}]", inside) for name, inside in groups.items()}
+    ordered = [p for inside in members.values() for p in inside]
+    if len({id(p) for p in ordered}) != len(ordered):
+        raise ValueError("groups overlap: each shared parameter belongs to exactly one group")
+    if {id(p) for p in ordered} != {id(p) for p in shared}:
+        raise ValueError(f"groups must hold exactly the {len(shared)} shared parameters, got {len(ordered)} that differ")
+    if not all(members.values()):
+        raise ValueError(f"groups must not be empty, got none in {[n for n, inside in members.items() if not inside]}")
+    return tuple(members), [len(inside) for inside in members.values()], ordered
+
+
+def _task_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    found = tuple(names)
+    if not found:
+        raise ValueError(f"{argument} must name at least one task, got none")
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument}: task names must be strings, got {name!r}")
+    if len(set(found)) != len(found):
+        raise ValueError(f"{argument} must be distinct, got {found}")
+    return found
+
+
+def _features(features: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    found = [features] if isinstance(features, Tensor) else list(features)
+    for k, z in enumerate(found):
+        if not isinstance(z, Tensor):
+            raise TypeError(f"features[{k}] must be a torch.Tensor, got {type(z).__name__}")
+        if not z.requires_grad:
+            raise ValueError(f"features[{k}] does not require grad: it must come from the shared parameters")
+    if not found:
+        raise ValueError("features must hold at least one tensor, got none")
+    return found
+
+
+def _task_gradients(losses: list[Tensor], inputs: list[Tensor]) -> TaskGradients:
+    """J at `inputs`, leaving `.grad` and the graph alone."""
+    gradients = TaskGradients(inputs, len(losses))
+    for task, loss in enumerate(losses):
+        gradients.add(task, torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True))
+    return gradients
+
+
+def _weighted(weights: Tensor, losses: list[Tensor]) -> Tensor:
+    return torch.stack([w.to(loss) * loss for w, loss in zip(weights.unbind(), losses, strict=True)]).sum()
+
+
+def _backward(loss: Tensor, *, retain_graph: bool, inputs: list[Tensor] | None) -> None:
+    try:
+        torch.autograd.backward(loss, retain_graph=retain_graph, inputs=inputs)
+    except RuntimeError as error:
+        if "donated" not in str(error):
+            raise
+        raise RuntimeError(
+            "a torch.compile'd model frees buffers in its first backward pass, and several losses need several passes: "
+            "set torch._functorch.config.donated_buffer = False before the model is compiled"
+        ) from error
+
+
+def _placed(state: State, device: torch.device) -> State:
+    """A copy of `state` with its tensors on `device`."""
+    return {
+        name: value.detach().clone().to(device) if isinstance(value, Tensor) else value for name, value in state.items()
+    }

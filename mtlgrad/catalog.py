@@ -1,0 +1,91 @@
+"""Every method by name: what the command line, the documentation's tables and the conformance suite iterate."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mtlgrad import aggregators as agg
+from mtlgrad import scalarizers as scal
+from mtlgrad.method import Method
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the catalog."""
+
+    name: str
+    """As configuration files and the command line say it."""
+    make: Callable[..., Method]
+    """The class."""
+    paper: str
+    """Authors, venue."""
+    year: int
+    cost: str
+    """Of one decision for m tasks, beside the Gramian and the combination."""
+    example: dict[str, Any] = field(default_factory=dict)
+    """Arguments for a class that has no defaults, for two tasks."""
+    variants: tuple[dict[str, Any], ...] = ()
+    """Further hyperparameters worth testing as methods of their own."""
+
+    @property
+    def method(self) -> Method:
+        """The method with its defaults."""
+        return self.make(**self.example)
+
+    @property
+    def methods(self) -> list[Method]:
+        """The method with its defaults, then its variants."""
+        return [self.method, *(self.make(**{**self.example, **changed}) for changed in self.variants)]
+
+
+_ENTRIES = (
+    Entry("sum", scal.Sum, "equal weighting", 1997, "0"),
+    Entry("mean", scal.Mean, "equal weighting", 1997, "0"),
+    Entry("fixed", scal.Fixed, "Kurin et al., NeurIPS; Xin et al., NeurIPS", 2022, "0", {"weights": (1.0, 0.5)}),
+    Entry("gh", agg.GH, "Huang, Song, Zhang, TPAMI", 2024, "O(1) for m=2; m NNLS of size m"),
+    Entry(
+        "ghpp",
+        agg.GHPlusPlus,
+        "Huang, Song, Zhang, TPAMI",
+        2024,
+        "O(1)",
+        variants=({"form": "rotation"}, {"form": "rotation", "lam": "safe"}, {"lam": 0.2}),
+    ),
+    Entry("negated", agg.NegatedGradient, "Huang, Song, Zhang, TPAMI", 2024, "O(1)", variants=({"task": 1},)),
+    Entry("pcgrad", agg.PCGrad, "Yu et al., NeurIPS", 2020, "O(m^3)", variants=({"order": "fixed"},)),
+    Entry("mgda", agg.MGDA, "Desideri, C. R. Math.; Sener, Koltun, NeurIPS", 2018, "one NNLS of size m"),
+    Entry("cagrad", agg.CAGrad, "Liu et al., NeurIPS", 2021, "about ten NNLS of size m", variants=({"c": 1.5},)),
+    Entry("graddrop", agg.GradDrop, "Chen et al., NeurIPS", 2020, "O(mn)", variants=({"leak": 0.3},)),
+)
+
+CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def names() -> list[str]:
+    """The names of all methods, in catalog order."""
+    return list(CATALOG)
+
+
+def entry(name: str) -> Entry:
+    """The row called `name`; ValueError listing the known names where there is none."""
+    if name not in CATALOG:
+        close = difflib.get_close_matches(str(name), CATALOG, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"unknown method {name!r}{hint}; known: {', '.join(CATALOG)}")
+    return CATALOG[name]
+
+
+def make(name: str, **arguments: Any) -> Method:
+    """The method called `name` with the given hyperparameters.
+
+    >>> make("cagrad", c=0.4)
+    CAGrad(c=0.4)
+    """
+    row = entry(name)
+    try:
+        return row.make(**arguments)
+    except TypeError as error:
+        raise TypeError(f"method {name!r}: {error}") from error

@@ -1,0 +1,91 @@
+"""One decision: a method asked about one block of J, and what came of it. Pure: state in, state out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mtlgrad.aggregators.base import GradientAggregator, GramAggregator, JacobianAggregator
+from mtlgrad.linalg import combine, gram
+from mtlgrad.method import State
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The direction for J [m, n], with what was seen on the way."""
+
+    direction: Tensor
+    """d [n]."""
+    weights: Tensor | None
+    """w [m] with d = w @ J; None for a method that has none."""
+    gram: Tensor
+    """G = J J^T [m, m]."""
+    alignment: Tensor
+    """J d [m]."""
+    direction_norm: Tensor
+    """|d| []."""
+    finite: Tensor
+    """bool []; False: the direction is the plain sum of the rows and the state is the old one."""
+    state: State
+
+
+def decide(
+    method: GradientAggregator, jacobian: Tensor, losses: Tensor, state: State, generator: torch.Generator
+) -> Decision:
+    """Ask `method` for the direction of J [m, n] with loss values [m].
+
+    Where G or the losses are not finite the answer is the plain sum, which hands the overflow on to whoever looks
+    for it (a `GradScaler` skips that step), and the state stays as it was.
+    """
+    m = jacobian.shape[0]
+    measured = gram(jacobian)
+    finite = measured.isfinite().all() & losses.isfinite().all()
+    ones = torch.ones(m, dtype=measured.dtype, device=measured.device)
+    if isinstance(method, GramAggregator):
+        if m <= 2 and method.traits.closed_form_pair:
+            # Nothing here may look at a value: that would make the host wait for the device.
+            safe = torch.where(finite, measured, torch.eye(m, dtype=measured.dtype, device=measured.device))
+            weights, new = method.step(safe, state, losses=losses, generator=generator)
+            weights, new = torch.where(finite, weights, ones), select_state(finite, new, state)
+        elif bool(finite):
+            weights, new = method.step(measured, state, losses=losses, generator=generator)
+        else:
+            weights, new = ones, state
+        alignment, norm = outcome(measured, weights)
+        return Decision(combine(weights, jacobian), weights, measured, alignment, norm, finite, new)
+    assert isinstance(method, JacobianAggregator)
+    if bool(finite):
+        direction, new = method.step(jacobian, state, losses=losses, generator=generator)
+    else:
+        direction, new = combine(ones, jacobian), state
+    wide = direction.to(torch.promote_types(direction.dtype, torch.float32))
+    alignment = (jacobian.to(wide.dtype) @ wide).to(measured.dtype)
+    return Decision(direction, None, measured, alignment, wide.norm().to(measured.dtype), finite, new)
+
+
+def merge(decisions: Sequence[Decision]) -> Decision:
+    """The decisions about consecutive column blocks of one J as one: weights [k, m], the rest of the whole J."""
+    weights = [d.weights for d in decisions if d.weights is not None]
+    return Decision(
+        direction=torch.cat([d.direction for d in decisions]),
+        weights=torch.stack(weights) if weights else None,
+        gram=torch.stack([d.gram for d in decisions]).sum(0),
+        alignment=torch.stack([d.alignment for d in decisions]).sum(0),
+        direction_norm=torch.stack([d.direction_norm for d in decisions]).norm(),
+        finite=torch.stack([d.finite for d in decisions]).all(),
+        state={},
+    )
+
+
+def outcome(gram: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """J d [m] and |d| [] for d = w @ J, from G [m, m] and w [m]."""
+    alignment = gram @ weights
+    return alignment, (weights @ alignment).clamp(min=0).sqrt()
+
+
+def select_state(chosen: Tensor, new: State, old: State) -> State:
+    """`new` where the bool [] is true, else `old`, without looking at it."""
+    return {k: torch.where(chosen, new[k], old[k]) for k in new}

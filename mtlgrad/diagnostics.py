@@ -1,0 +1,108 @@
+"""What one step looked like: the record that `Balancer.backward` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlgrad.aggregators.base import HarmonizingAggregator
+from mtlgrad.method import Method
+
+CONFLICT_COSINE = -1e-6
+"""A direction conflicts with task i when cos(d, g_i) is below this: float32 rounding is not a conflict."""
+
+
+def cosines(gram: Tensor) -> Tensor:
+    """Cosine of the angle between each pair of gradients [m, m], from G [m, m]; 0 where a gradient is zero.
+
+    >>> cosines(torch.tensor([[1.0, -1.0], [-1.0, 4.0]]))[0, 1].item()
+    -0.5
+    """
+    norms = gram.diagonal().clamp(min=0).sqrt()
+    inverse = torch.where(norms > 0, 1 / norms.clamp(min=torch.finfo(norms.dtype).tiny), 0)
+    return (gram * inverse[:, None] * inverse[None, :]).clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step of the Balancer. Tensors stay where they were computed until somebody reads them.
+
+    With m tasks and, where the Balancer has `groups`, k groups of parameters. What was not measured is None: a
+    method that reads losses only has no Gramian except on the steps that `diagnose_every` picks.
+    """
+
+    tasks: tuple[str, ...]
+    """Task names, in the order of every vector and matrix here."""
+    losses: Tensor
+    """[m]; the sum over micro-batches."""
+    finite: Tensor
+    """bool []; False: a loss or gradient was not finite, `.grad` got the plain sum, and state did not move."""
+    gram: Tensor | None = None
+    """G = J J^T [m, m], over all shared parameters (or the features)."""
+    weights: Tensor | None = None
+    """w [m], or [k, m] with groups; None for a method that has none."""
+    alignment: Tensor | None = None
+    """J d [m]: the rate at which the direction lowers each loss."""
+    direction_norm: Tensor | None = None
+    """|d| []."""
+    groups: tuple[str, ...] = ()
+    """Names of the parameter groups, when the Balancer decides per group."""
+    method: Method | None = field(default=None, repr=False)
+
+    @property
+    def norms(self) -> Tensor | None:
+        """|g_i| [m]."""
+        return None if self.gram is None else self.gram.diagonal().clamp(min=0).sqrt()
+
+    @property
+    def cosines(self) -> Tensor | None:
+        """Cosines between the tasks' gradients [m, m]."""
+        return None if self.gram is None else cosines(self.gram)
+
+    @property
+    def direction_cosines(self) -> Tensor | None:
+        """cos(d, g_i) [m]; 0 where either vanishes."""
+        if self.alignment is None or self.norms is None or self.direction_norm is None:
+            return None
+        scale = self.norms * self.direction_norm
+        tiny = torch.finfo(scale.dtype).tiny
+        return torch.where(scale > 0, self.alignment / scale.clamp(min=tiny), 0).clamp(-1, 1)
+
+    @property
+    def conflicts_before(self) -> Tensor | None:
+        """bool []: some pair of gradients has a negative inner product."""
+        return None if self.gram is None else (self.gram < 0).any()
+
+    @property
+    def conflicts_after(self) -> Tensor | None:
+        """bool []: the direction has a negative inner product with some task's gradient."""
+        found = self.direction_cosines
+        return None if found is None else (found < CONFLICT_COSINE).any()
+
+    @property
+    def inner_before(self) -> Tensor | None:
+        """g1 . g2 [], for two tasks."""
+        return None if self.gram is None or len(self.tasks) != 2 else self.gram[0, 1]
+
+    @property
+    def inner_after(self) -> Tensor | None:
+        """g~1 . g~2 [], for two tasks and a method that harmonises each task's gradient before summing."""
+        if self.gram is None or len(self.tasks) != 2 or self.groups:
+            return None
+        if not isinstance(self.method, HarmonizingAggregator):
+            return None
+        parts = self.method.parts(self.gram)
+        return (parts @ self.gram @ parts.T)[0, 1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain floats, lists and None, for a log or a JSON file. Reads every tensor, so it waits for the device."""
+        names = (
+            "losses finite gram weights alignment direction_norm norms cosines direction_cosines "
+            "conflicts_before conflicts_after inner_before inner_after"
+        )
+        values = {name: getattr(self, name) for name in names.split()}
+        plain = {name: None if value is None else value.tolist() for name, value in values.items()}
+        return {"tasks": list(self.tasks), "groups": list(self.groups), **plain}

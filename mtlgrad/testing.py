@@ -1,0 +1,371 @@
+"""The public conformance suite: does a method keep the promises that its traits make?
+
+Yours too: ``check_method(MyMethod())`` runs every check that applies and raises AssertionError at the first broken
+promise; ``checks_for(method)`` yields them one by one, for ``pytest.mark.parametrize``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mtlgrad.aggregators import GramAggregator, HarmonizingAggregator, JacobianAggregator
+from mtlgrad.method import Method
+from mtlgrad.scalarizers import Scalarizer
+
+SLACK = 1e-9
+"""Relative slack of a float64 promise."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise, bound to one method; call it to verify."""
+
+    name: str
+    method: Method
+    verify: Callable[[Method], None]
+
+    def __call__(self) -> None:
+        self.verify(self.method)
+
+    def __str__(self) -> str:
+        return f"{self.method.name}-{self.name}"
+
+
+def check_method(method: Method) -> None:
+    """Run every check that applies to `method`.
+
+    >>> import mtlgrad
+    >>> check_method(mtlgrad.GH())
+    """
+    for check in checks_for(method):
+        check()
+
+
+def checks_for(method: Method) -> list[Check]:
+    """The checks that apply to `method`, by its kind and its traits."""
+    traits = method.traits
+    gram = isinstance(method, GramAggregator)
+    applicable: dict[str, tuple[Callable[[Any], None], bool]] = {
+        "is a value": (_is_a_value, True),
+        "keeps shape, dtype and input": (_keeps_shape, True),
+        "finite on hard input": (_finite, True),
+        "rejects bad input": (_rejects, True),
+        "rejects a wrong number of tasks": (_rejects_tasks, traits.min_tasks > 1 or traits.max_tasks is not None),
+        "asks for losses": (_asks_for_losses, traits.needs_losses),
+        "weights give the direction": (_weights_agree, gram),
+        "parts give the weights": (_parts_agree, isinstance(method, HarmonizingAggregator)),
+        "same generator, same answer": (_reproducible, True),
+        "leaves the global generator alone": (_no_global_draws, True),
+        "non-conflicting": (_non_conflicting, traits.non_conflicting),
+        "permutation equivariant": (_permutation, traits.permutation_equivariant and not traits.stochastic),
+        "permutation equivariant in the mean": (
+            _permutation_in_mean,
+            traits.permutation_equivariant and traits.stochastic,
+        ),
+        "scale equivariant": (_scale_equivariant, traits.scale_equivariant),
+        "scale invariant": (_scale_invariant, traits.scale_invariant),
+        "simplex": (_simplex, traits.simplex),
+        "sums without conflict": (_sums, traits.sums_without_conflict),
+        "state in, state out": (_state_is_explicit, True),
+        "no host synchronisation for a pair": (_no_sync, gram and traits.closed_form_pair),
+    }
+    return [Check(name, method, verify) for name, (verify, applies) in applicable.items() if applies]
+
+
+def jacobians(m: int, n: int = 24, *, seed: int = 0) -> dict[str, Tensor]:
+    """Ordinary and hard Jacobians [m, n], float64, by the name of what is hard about them."""
+    g = torch.Generator().manual_seed(seed)
+    plain = torch.randn(m, n, dtype=torch.float64, generator=g)
+    shared = torch.randn(n, dtype=torch.float64, generator=g)
+    noise = torch.randn(m, n, dtype=torch.float64, generator=g)
+    signs = torch.where(torch.arange(m) % 2 == 0, 1.0, -1.0).double()[:, None]
+    sizes = torch.logspace(0, 6, m, dtype=torch.float64)[:, None]
+    zeroed = plain.clone()
+    zeroed[0] = 0
+    duplicate = plain.clone()
+    duplicate[-1] = plain[0]
+    opposite = plain.clone()
+    opposite[-1] = -plain[0]
+    return {
+        "plain": plain,
+        "agreeing": plain.abs(),
+        "imbalanced": plain * sizes,
+        "near parallel": shared + 1e-4 * noise,
+        "near opposite": signs * (shared + 1e-4 * noise),
+        "zero row": zeroed,
+        "all zero": torch.zeros_like(plain),
+        "duplicate rows": duplicate,
+        "opposite rows": opposite,
+        "rank one": torch.randn(m, 1, dtype=torch.float64, generator=g) * shared,
+        "tiny": plain * 1e-18,
+        "huge": plain * 1e18,
+    }
+
+
+# ------------------------------------------------------------------------------------ helpers
+
+
+def _task_numbers(method: Method) -> Iterator[int]:
+    high = method.traits.max_tasks
+    for m in (1, 2, 3, 8):
+        if m >= method.traits.min_tasks and (high is None or m <= high):
+            yield m
+    if high is not None and high > 8:
+        yield high
+
+
+def _cases(method: Method) -> Iterator[tuple[str, Tensor]]:
+    for m in _task_numbers(method):
+        for family, jacobian in jacobians(m).items():
+            yield f"{family}, m={m}", jacobian
+
+
+def _losses(m: int) -> Tensor:
+    return torch.linspace(0.5, 2.0, m, dtype=torch.float64)
+
+
+def _direction(method: Any, jacobian: Tensor, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    direction: Tensor = method(jacobian, losses=_losses(len(jacobian)).to(jacobian.dtype), generator=generator)
+    return direction
+
+
+def _weights(method: Method, jacobian: Tensor, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    losses = _losses(len(jacobian))
+    if isinstance(method, Scalarizer):
+        return method.loss_weights(losses, generator=generator)
+    assert isinstance(method, GramAggregator)
+    return method.weights(jacobian @ jacobian.T, losses=losses, generator=generator)
+
+
+def _same(got: Tensor, wanted: Tensor, what: str, *, slack: float = SLACK, scale: Tensor | None = None) -> None:
+    """`got` equals `wanted` up to `slack` relative to the larger of them and `scale`."""
+    size = torch.stack([wanted.norm(), got.norm(), torch.zeros_like(wanted.norm()) if scale is None else scale]).max()
+    assert bool((got - wanted).norm() <= slack * size), f"{what}: got {got}, wanted {wanted}"
+
+
+def _must_raise(errors: tuple[type[Exception], ...], words: str, call: Callable[[], Any]) -> None:
+    try:
+        call()
+    except errors as error:
+        assert words in str(error), f"the message should mention {words!r}: {error}"
+        return
+    raise AssertionError(f"no error where {' or '.join(e.__name__ for e in errors)} about {words!r} is due")
+
+
+# ------------------------------------------------------------------------------------- checks
+
+
+def _is_a_value(method: Method) -> None:
+    assert dataclasses.is_dataclass(method), "a method is a dataclass"
+    fields = dataclasses.asdict(method)  # type: ignore[call-overload]  # an instance, not the class
+    assert type(method)(**{f.name: getattr(method, f.name) for f in dataclasses.fields(method)}) == method
+    assert hash(method) == hash(dataclasses.replace(method))  # type: ignore[type-var]
+    json.dumps(fields)
+    for name in fields:
+        try:
+            setattr(method, name, None)
+        except dataclasses.FrozenInstanceError:
+            continue
+        raise AssertionError(f"field {name} can be changed: declare the dataclass frozen")
+
+
+def _keeps_shape(method: Method) -> None:
+    for m in _task_numbers(method):
+        base = jacobians(m)["plain"]
+        for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+            jacobian = base.to(dtype)
+            before = jacobian.clone()
+            direction = _direction(method, jacobian)
+            assert direction.shape == (base.shape[1],), f"direction has shape {list(direction.shape)} for n=24"
+            assert direction.dtype == dtype, f"direction is {direction.dtype} for a Jacobian of {dtype}"
+            assert direction.isfinite().all(), f"{dtype}, m={m}: {direction}"
+            assert torch.equal(jacobian, before), "the Jacobian was modified"
+            if method.traits.stochastic:
+                continue  # a coin's threshold may fall on the other side in another precision
+            wanted = _direction(method, jacobian.double())
+            _same(direction.double(), wanted, f"{dtype}, m={m}", slack=8 * torch.finfo(dtype).eps * m)
+
+
+def _finite(method: Method) -> None:
+    for case, jacobian in _cases(method):
+        assert _direction(method, jacobian).isfinite().all(), case
+        single = jacobian.float()
+        assert _direction(method, single).isfinite().all(), f"{case}, float32"
+
+
+def _rejects(method: Any) -> None:
+    m = max(2, method.traits.min_tasks)
+    wrong = ((ValueError, TypeError), "jacobian")
+    _must_raise(*wrong, lambda: method(torch.ones(3)))
+    _must_raise(*wrong, lambda: method(torch.ones(m, 3, 2)))
+    _must_raise(*wrong, lambda: method(torch.ones(0, 3)))
+    _must_raise(*wrong, lambda: method(torch.ones(m, 3, dtype=torch.int64)))
+    _must_raise(*wrong, lambda: method([[1.0, 2.0]]))
+    good = jacobians(m)["plain"]
+    _must_raise((ValueError,), "losses", lambda: method(good, losses=torch.ones(m + 1)))
+    _must_raise((TypeError,), "losses", lambda: method(good, losses=[1.0] * m))
+    _must_raise((TypeError,), "generator", lambda: method(good, losses=_losses(m), generator=0))
+    if isinstance(method, GramAggregator):
+        _must_raise((ValueError,), "gram", lambda: method.weights(torch.ones(m, m + 1), losses=_losses(m)))
+        _must_raise((TypeError,), "gram", lambda: method.weights([[1.0]], losses=_losses(m)))  # type: ignore[arg-type]
+
+
+def _rejects_tasks(method: Method) -> None:
+    low, high = method.traits.min_tasks, method.traits.max_tasks
+    for m in [low - 1] * (low > 1) + ([] if high is None else [high + 1]):
+        _must_raise((ValueError,), f"m={m}", lambda m=m: _direction(method, jacobians(m)["plain"]))  # type: ignore[misc]
+
+
+def _asks_for_losses(method: Any) -> None:
+    m = max(2, method.traits.min_tasks)
+    _must_raise((ValueError,), "losses", lambda: method(jacobians(m)["plain"]))
+
+
+def _weights_agree(method: Method) -> None:
+    for case, jacobian in _cases(method):
+        weights = _weights(method, jacobian)
+        assert weights.isfinite().all(), f"{case}: weights {weights}"
+        scale = weights.abs().max() * jacobian.norm()
+        _same(weights @ jacobian, _direction(method, jacobian), case, scale=scale)
+
+
+def _parts_agree(method: Method) -> None:
+    assert isinstance(method, HarmonizingAggregator)
+    for case, jacobian in _cases(method):
+        parts = method.parts(jacobian @ jacobian.T, generator=torch.Generator().manual_seed(0))
+        _same(parts.sum(0), _weights(method, jacobian), case)
+
+
+def _reproducible(method: Method) -> None:
+    for case, jacobian in _cases(method):
+        assert torch.equal(_direction(method, jacobian), _direction(method, jacobian)), case
+
+
+def _no_global_draws(method: Method) -> None:
+    for _, jacobian in _cases(method):
+        before = torch.get_rng_state()
+        _direction(method, jacobian)
+        assert torch.equal(torch.get_rng_state(), before), "torch's default generator was drawn from"
+
+
+def _non_conflicting(method: Method) -> None:
+    for case, jacobian in _cases(method):
+        direction = _direction(method, jacobian)
+        bound = SLACK * jacobian.norm(dim=1) * direction.norm()
+        assert bool((jacobian @ direction >= -bound).all()), f"{case}: J d = {jacobian @ direction}"
+
+
+def _renamed(m: int) -> Tensor:
+    return torch.arange(m).roll(1)
+
+
+def _permutation(method: Method) -> None:
+    for m in _task_numbers(method):
+        order = _renamed(m)
+        for family in ("plain", "agreeing", "imbalanced"):
+            jacobian = jacobians(m)[family]
+            losses = _losses(m)
+            here = method(jacobian, losses=losses)  # type: ignore[operator]
+            there = method(jacobian[order], losses=losses[order])  # type: ignore[operator]
+            _same(there, here, f"{family}, m={m}", slack=1e-7)
+
+
+def _permutation_in_mean(method: Method) -> None:
+    draws = 400
+    for m in _task_numbers(method):
+        jacobian = jacobians(m, 6)["plain"]
+        here = torch.stack([_direction(method, jacobian, seed) for seed in range(draws)])
+        there = torch.stack([_direction(method, jacobian[_renamed(m)], draws + seed) for seed in range(draws)])
+        # Six standard errors of the difference: a false alarm in 10^8, for independent draws.
+        error = ((here.var(0) + there.var(0)) / draws).sqrt() * 6 + SLACK * jacobian.norm()
+        assert bool(((here.mean(0) - there.mean(0)).abs() <= error).all()), f"m={m}"
+
+
+def _scaled(method: Method) -> Iterator[tuple[str, Tensor, Tensor, float]]:
+    for m in _task_numbers(method):
+        for family in ("plain", "imbalanced", "zero row"):
+            jacobian = jacobians(m)[family]
+            for factor in (2.0**-40, 1e-12, 1e12):
+                yield f"{family}, m={m}, s={factor:g}", jacobian, _direction(method, factor * jacobian), factor
+
+
+def _scale_equivariant(method: Method) -> None:
+    for case, jacobian, scaled, factor in _scaled(method):
+        _same(scaled / factor, _direction(method, jacobian), case, slack=1e-8)
+
+
+def _scale_invariant(method: Method) -> None:
+    for case, jacobian, scaled, _ in _scaled(method):
+        _same(scaled, _direction(method, jacobian), case, slack=1e-8)
+
+
+def _simplex(method: Method) -> None:
+    for case, jacobian in _cases(method):
+        weights = _weights(method, jacobian)
+        assert bool((weights >= 0).all()), f"{case}: {weights}"
+        assert abs(float(weights.sum()) - 1) <= SLACK, f"{case}: weights sum to {float(weights.sum())}"
+
+
+def _sums(method: Method) -> None:
+    for m in _task_numbers(method):
+        jacobian = jacobians(m)["agreeing"]
+        if not isinstance(method, Scalarizer | HarmonizingAggregator):
+            _same(_direction(method, jacobian), jacobian.sum(0), f"m={m}")
+        else:
+            _same(_weights(method, jacobian), torch.ones(m, dtype=torch.float64), f"m={m}")
+
+
+def _state_is_explicit(method: Any) -> None:
+    m = max(2, method.traits.min_tasks)
+    jacobian, losses = jacobians(m)["plain"], _losses(m)
+    inputs, state = _step_inputs(method, jacobian)
+    assert bool(state) == method.traits.stateful, f"stateful is {method.traits.stateful}, initial state {state}"
+    before = {name: value.clone() for name, value in state.items()}
+    extra = {} if isinstance(method, Scalarizer) else {"losses": losses}
+    first, after = method.step(inputs, state, generator=torch.Generator().manual_seed(0), **extra)
+    again, _ = method.step(inputs, state, generator=torch.Generator().manual_seed(0), **extra)
+    assert torch.equal(first, again), "the same state and input gave two answers"
+    assert after.keys() == state.keys(), f"state changed its keys from {set(state)} to {set(after)}"
+    assert all(torch.equal(before[name], state[name]) for name in state), "the state was modified in place"
+
+
+def _step_inputs(method: Method, jacobian: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    m = len(jacobian)
+    if isinstance(method, Scalarizer):
+        return _losses(m), method.init(m)
+    if isinstance(method, JacobianAggregator):
+        return jacobian, method.init_like(jacobian)
+    return jacobian @ jacobian.T, method.init(m)
+
+
+class _NoSynchronisation(TorchDispatchMode):
+    """Fails where a tensor's value is asked for by the host or a tensor changes device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__
+        assert not name.startswith(("_local_scalar_dense", "nonzero", "is_nonzero", "equal.")), f"{name} waits"
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and args and isinstance(args[0], Tensor):
+            assert out.device == args[0].device, f"{name} moved a tensor from {args[0].device} to {out.device}"
+        return out
+
+
+def _no_sync(method: Method) -> None:
+    assert isinstance(method, GramAggregator)
+    gram = torch.eye(2, dtype=torch.float64)
+    with _NoSynchronisation():
+        method.step(gram, method.init(2), losses=_losses(2))
+    # Tensors on "meta" hold no values at all: whoever looks at one raises.
+    there = torch.device("meta")
+    weights, _ = method.step(gram.to(there), method.init(2, device=there), losses=_losses(2).to(there))
+    assert weights.device == there
