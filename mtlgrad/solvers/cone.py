@@ -1,0 +1,147 @@
+"""Projection onto the dual cone of the gradients, {x : J x >= 0}, from the Gramian alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import nnls
+
+from mtlgrad.solvers.scaling import RESOLUTION, Array, Mask, factor, unit_diagonal
+
+_EPS = float(np.finfo(np.float64).eps)
+_BATCH_ENTRIES = 150  # fewer entries of U than this are solved faster row by row than in a batch (measured)
+_BATCH_ROUNDS = 12  # a row that exchanges longer than this is cycling; typical rows need 2 to 5
+
+
+def project_onto_dual_cone(gram: Array, points: Array) -> Array:
+    """Weights W of the points nearest to U J that conflict with no gradient.
+
+    Row by row, x = w J solves min |x - u J|^2 subject to J x >= 0. Its dual is the non-negative least squares
+    problem min_{v >= 0} |(u + v) J|^2 with w = u + v (Quinton and Rey 2024, Prop. 1; Lopez-Paz and Ranzato 2017,
+    Eq. 11), and needs G = J J^T only. It is solved on unit-diagonal G, exactly, by active sets.
+
+    A projection shorter than `RESOLUTION` times the lengths combined in it cannot be told from 0: its weights are
+    returned as exact zeros, so that x does not conflict by rounding. A zero gradient keeps w_k = u_k.
+
+    Parameters
+    ----------
+    gram:
+        G [m, m], symmetric positive semi-definite, float64, finite, any scale.
+    points:
+        U [k, m]: the weights of the points to project, e.g. the identity for every gradient.
+
+    Returns
+    -------
+    W [k, m].
+
+    Examples
+    --------
+    Two unit gradients at 120 degrees: each loses its part along the other.
+
+    >>> gram = np.array([[1.0, -0.5], [-0.5, 1.0]])
+    >>> project_onto_dual_cone(gram, np.eye(2)).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    """
+    cosines, norms, live = unit_diagonal(gram)
+    scaled = points * norms
+    slopes = scaled @ cosines
+    todo = (slopes < 0.0).any(1)
+    if not todo.any():
+        return points.copy()
+    push = np.zeros_like(scaled)
+    push[todo] = _multipliers(cosines, scaled[todo], slopes[todo])
+    weights = points + push / np.where(live, norms, 1.0)
+    # |x|^2 = x . uJ at a projection: loses fewer digits than |x|^2 itself when the multipliers are large.
+    squares = np.einsum("km,km->k", scaled, slopes + push @ cosines)
+    lengths = np.abs(scaled + push).sum(1)
+    weights[squares < (RESOLUTION * lengths) ** 2] = 0.0
+    return weights
+
+
+def cone_residual(gram: Array, points: Array, weights: Array) -> float:
+    """How far W is from the projections of U J onto {x : J x >= 0}: 0 at the optimum, dimensionless.
+
+    The largest violation, over rows, of the Karush-Kuhn-Tucker conditions in unit-diagonal variables:
+    J x >= 0 and v = w - u >= 0 (relative to the lengths combined), and v . J x = 0 (relative to their square).
+    A row of zero weights claims that u J projects to 0: it counts the squared relative distance of -u J from the
+    cone of the gradients.
+
+    Examples
+    --------
+    >>> gram = np.array([[1.0, -0.5], [-0.5, 1.0]])
+    >>> cone_residual(gram, np.eye(2), np.array([[1.0, 0.5], [0.5, 1.0]]))
+    0.0
+    >>> round(cone_residual(gram, np.eye(2), np.eye(2)), 3)
+    0.25
+    """
+    cosines, norms, _ = unit_diagonal(gram)
+    worst = 0.0
+    for start, end in zip(points * norms, weights * norms, strict=True):
+        scale = np.abs(start).sum() + np.abs(end).sum()
+        if scale == 0.0:
+            continue
+        if not end.any():
+            root, _ = factor(cosines)
+            distance = nnls(root, -root @ start, maxiter=_nnls_rounds(root))[1]
+            worst = max(worst, (distance / scale) ** 2)
+            continue
+        slopes, push = cosines @ end / scale, (end - start) / scale
+        worst = max(worst, -slopes.min(), -push.min(), abs(push @ slopes))
+    return float(worst)
+
+
+def _multipliers(cosines: Array, scaled: Array, slopes: Array) -> Array:
+    """V [k, m] >= 0 with slopes + V Ghat >= 0 and complementary, where slopes = U Ghat."""
+    root, definite = factor(cosines)
+    if definite and scaled.size > _BATCH_ENTRIES:
+        push, solved = _exchange(cosines, slopes, np.abs(scaled).sum(1))
+        left = np.flatnonzero(~solved)
+    else:
+        push, left = np.empty_like(scaled), np.arange(len(scaled))
+    targets = -(scaled[left] @ root.T)
+    for row, target in zip(left, targets, strict=True):
+        push[row] = nnls(root, target, maxiter=_nnls_rounds(root))[0]
+    return push
+
+
+def _exchange(cosines: Array, slopes: Array, lengths: Array) -> tuple[Array, Mask]:
+    """Block principal pivoting (Judice and Pires 1994), all rows at once; says which rows it solved.
+
+    `lengths` [k] is the sum of the lengths combined in each point: the scale of the rounding in its slopes.
+
+    Each round solves for v on the guessed support, then moves every index of the wrong sign to the other side.
+    """
+    push = np.zeros_like(slopes)
+    solved = np.zeros(len(slopes), dtype=bool)
+    rows = np.arange(len(slopes))
+    support = slopes < 0.0
+    noise = 8 * _EPS * lengths[:, None]
+    for _ in range(_BATCH_ROUNDS):
+        trial = _solve_on_support(cosines, slopes[rows], support)
+        wrong = np.where(support, trial, slopes[rows] + trial @ cosines) < -noise[rows]
+        done = ~wrong.any(1)
+        push[rows[done]] = trial[done]
+        solved[rows[done]] = True
+        rows, support = rows[~done], (support ^ wrong)[~done]
+        if not rows.size:
+            break
+    return np.maximum(push, 0.0, out=push), solved
+
+
+def _solve_on_support(cosines: Array, slopes: Array, support: Mask) -> Array:
+    """V with (slopes + V Ghat) = 0 on the support and V = 0 off it, for every row [k, m]."""
+    width = int(support.sum(1).max())
+    # The support first, padded to one width by rows of the identity: one batched solve for all the rows.
+    order = np.argsort(~support, axis=1, kind="stable")[:, :width]
+    used = np.take_along_axis(support, order, 1)
+    blocks = cosines[order[:, :, None], order[:, None, :]]
+    blocks *= used[:, :, None] & used[:, None, :]
+    blocks[:, np.arange(width), np.arange(width)] = 1.0
+    rhs = np.where(used, -np.take_along_axis(slopes, order, 1), 0.0)
+    trial = np.zeros_like(slopes)
+    np.put_along_axis(trial, order, np.linalg.solve(blocks, rhs[:, :, None])[:, :, 0], 1)
+    return trial
+
+
+def _nnls_rounds(root: Array) -> int:
+    """SciPy stops at 3 m exchanges, which degenerate cones (parallel gradients) can exceed."""
+    return 30 * root.shape[1]
