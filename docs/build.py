@@ -1,7 +1,7 @@
 """Writes the tables that the catalog determines: `docs/methods.md` and the method table in the README.
 
-    python -m docs.build            write them
-    python -m docs.build --check    exit 1 if what is committed is out of date
+python -m docs.build            write them
+python -m docs.build --check    exit 1 if what is committed is out of date
 """
 
 from __future__ import annotations

@@ -23,4 +23,4 @@ __all__ = [
     *scalarizers.__all__,
 ]
 
-from mtlgrad import catalog  # noqa: E402 - reads the classes above
+from mtlgrad import catalog

@@ -259,9 +259,7 @@ class Balancer:
         assert decision.weights is not None
         _backward(_weighted(decision.weights, losses), retain_graph=retain_graph, inputs=self._inputs())
 
-    def _scalarize(
-        self, method: Scalarizer, losses: list[Tensor], retain_graph: bool, *, diagnose: bool
-    ) -> StepRecord:
+    def _scalarize(self, method: Scalarizer, losses: list[Tensor], retain_graph: bool, *, diagnose: bool) -> StepRecord:
         """One backward pass of the weighted losses."""
         values = self._add_losses(losses)
         finite = values.isfinite().all()
@@ -279,9 +277,7 @@ class Balancer:
             alignment, norm = outcome(gram, weights.to(gram))
             finite = finite & gram.isfinite().all()
         _backward(_weighted(weights, losses), retain_graph=retain_graph, inputs=self._inputs())
-        return StepRecord(
-            self._tasks or (), values, finite, gram, weights, alignment, norm, method=method
-        )
+        return StepRecord(self._tasks or (), values, finite, gram, weights, alignment, norm, method=method)
 
     # -------------------------------------------------------------- bookkeeping
 
@@ -337,15 +333,21 @@ class Balancer:
             unknown = ", ".join(repr(n) for n in names if n not in self._tasks)
             missing = ", ".join(repr(n) for n in self._tasks if n not in names)
             told = [f"unknown task {unknown}"] * bool(unknown) + [f"missing task {missing}"] * bool(missing)
-            raise ValueError(f"losses: {'; '.join(told)}; this Balancer's tasks are {', '.join(map(repr, self._tasks))}")
+            raise ValueError(
+                f"losses: {'; '.join(told)}; this Balancer's tasks are {', '.join(map(repr, self._tasks))}"
+            )
         for name, loss in losses.items():
             where = f"losses[{name!r}]"
             if not isinstance(loss, Tensor):
                 raise TypeError(f"{where} must be a scalar torch.Tensor, got {type(loss).__name__}")
             if loss.numel() != 1:
-                raise ValueError(f"{where} must be a scalar, got shape {list(loss.shape)}: reduce it, e.g. with .mean()")
+                raise ValueError(
+                    f"{where} must be a scalar, got shape {list(loss.shape)}: reduce it, e.g. with .mean()"
+                )
             if not loss.requires_grad:
-                raise ValueError(f"{where} does not require grad: no trainable parameter leads to it (was it detached?)")
+                raise ValueError(
+                    f"{where} does not require grad: no trainable parameter leads to it (was it detached?)"
+                )
         if self._tasks is None:
             self._tasks = names
         return [losses[name].reshape(()) for name in self._tasks]
@@ -385,9 +387,7 @@ def _parameters(argument: str, tensors: Iterable[Tensor]) -> list[Tensor]:
     return list(found.values())
 
 
-def _grouped(
-    groups: Groups | None, shared: list[Tensor]
-) -> tuple[tuple[str, ...], list[int] | None, list[Tensor]]:
+def _grouped(groups: Groups | None, shared: list[Tensor]) -> tuple[tuple[str, ...], list[int] | None, list[Tensor]]:
     """Group names, parameters in each, and the shared parameters in group order."""
     if groups is None:
         return (), None, shared
@@ -396,13 +396,17 @@ def _grouped(
             raise ValueError(f"groups must be None, 'tensor' or a mapping of names to parameters, got {groups!r}")
         return tuple(str(k) for k in range(len(shared))), [1] * len(shared), shared
     if not isinstance(groups, Mapping):
-        raise TypeError(f"groups must be None, 'tensor' or a mapping of names to parameters, got {type(groups).__name__}")
+        raise TypeError(
+            f"groups must be None, 'tensor' or a mapping of names to parameters, got {type(groups).__name__}"
+        )
     members = {str(name): _parameters(f"groups[{name!r}]", inside) for name, inside in groups.items()}
     ordered = [p for inside in members.values() for p in inside]
     if len({id(p) for p in ordered}) != len(ordered):
         raise ValueError("groups overlap: each shared parameter belongs to exactly one group")
     if {id(p) for p in ordered} != {id(p) for p in shared}:
-        raise ValueError(f"groups must hold exactly the {len(shared)} shared parameters, got {len(ordered)} that differ")
+        raise ValueError(
+            f"groups must hold exactly the {len(shared)} shared parameters, got {len(ordered)} that differ"
+        )
     if not all(members.values()):
         raise ValueError(f"groups must not be empty, got none in {[n for n, inside in members.items() if not inside]}")
     return tuple(members), [len(inside) for inside in members.values()], ordered

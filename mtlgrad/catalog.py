@@ -42,8 +42,8 @@ class Entry:
 
 
 _ENTRIES = (
-    Entry("sum", scal.Sum, "equal weighting", 1997, "0"),
-    Entry("mean", scal.Mean, "equal weighting", 1997, "0"),
+    Entry("sum", scal.Sum, "Caruana, Machine Learning", 1997, "0"),
+    Entry("mean", scal.Mean, "Caruana, Machine Learning", 1997, "0"),
     Entry("fixed", scal.Fixed, "Kurin et al., NeurIPS; Xin et al., NeurIPS", 2022, "0", {"weights": (1.0, 0.5)}),
     Entry("gh", agg.GH, "Huang, Song, Zhang, TPAMI", 2024, "O(1) for m=2; m NNLS of size m"),
     Entry(

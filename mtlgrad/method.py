@@ -117,7 +117,13 @@ def check_generator(generator: torch.Generator | None) -> None:
 
 def check_number(argument: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> None:
     """Raise unless `value` is a finite number in [low, high]."""
-    allowed = f"a number in [{low:g}, {high:g}]" if high < math.inf else f"a number >= {low:g}" if low > -math.inf else "a number"
+    allowed = (
+        f"a number in [{low:g}, {high:g}]"
+        if high < math.inf
+        else f"a number >= {low:g}"
+        if low > -math.inf
+        else "a number"
+    )
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{argument} must be {allowed}, got {value!r}")
     if not math.isfinite(value) or not low <= value <= high:

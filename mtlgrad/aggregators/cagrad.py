@@ -18,7 +18,8 @@ from mtlgrad.solvers.pair import cagrad_pair
 class CAGrad(GramAggregator):
     r"""The direction near the mean gradient that serves the worst-served task best.
 
-    .. math:: d = \arg\max_d \min_i g_i^\top d \ \text{s.t.}\ \|d - g_0\| \le c\,\|g_0\|, \qquad g_0 = \tfrac1m \sum_i g_i
+    .. math:: d = \arg\max_d \min_i g_i^\top d \ \text{s.t.}\ \|d - g_0\| \le c\,\|g_0\|, \qquad
+              g_0 = \tfrac1m \sum_i g_i
 
     solved through its dual, :math:`d = g_0 + c\|g_0\|\, g_w / \|g_w\|` with w minimising
     :math:`g_w^\top g_0 + c\|g_0\|\|g_w\|` over the simplex.
@@ -29,8 +30,8 @@ class CAGrad(GramAggregator):
     ----------
     c:
         Radius of the search ball relative to the mean gradient, >= 0. 0 is the mean; with c < 1 the method converges
-        to a stationary point of the mean loss, with c >= 1 it tends towards `MGDA`. The paper uses 0.5 on the toy
-        problem and 0.4 in vision.
+        to a stationary point of the mean loss; with c >= 1 it never conflicts, and tends towards `MGDA`. The paper
+        uses 0.5 on the toy problem and 0.4 in vision.
 
     Examples
     --------
@@ -39,7 +40,8 @@ class CAGrad(GramAggregator):
     tensor([0.0000, 0.5000])
 
     Deviations: the paper's d, with no rescaling; the authors' code multiplies by m and divides by 1 + c^2 or 1 + c.
-    Where g_w = 0 (a Pareto-stationary point) the second term is taken as 0.
+    Where the optimal g_w is 0 (a Pareto-stationary point) the dual's formula is undefined and the printed problem has
+    many solutions: the one nearest to g_0 is taken, the projection of g_0 on {x : J x >= 0}.
 
     References
     ----------
@@ -51,7 +53,9 @@ class CAGrad(GramAggregator):
     def __post_init__(self) -> None:
         check_number("c", self.c, low=0)
 
-    traits = Traits(closed_form_pair=True)
+    @property
+    def traits(self) -> Traits:
+        return Traits(non_conflicting=self.c >= 1, closed_form_pair=True)
 
     def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
         if gram.shape[0] == 2:

@@ -30,9 +30,7 @@ class Scalarizer(Method):
         return self._weights(losses, generator=generator), state
 
     @final
-    def step(
-        self, losses: Tensor, state: State, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, State]:
+    def step(self, losses: Tensor, state: State, *, generator: torch.Generator | None = None) -> tuple[Tensor, State]:
         """One step with explicit state: (losses [m], state) -> (w [m], new state)."""
         check_losses(self, losses)
         self.check_tasks(losses.shape[0])

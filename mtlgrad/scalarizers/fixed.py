@@ -17,12 +17,18 @@ class Sum(Scalarizer):
 
     .. math:: d = \sum_i g_i
 
+    Shapes: J [m, n] -> d [n]; losses [m] -> w [m], constant.
+
     Examples
     --------
     >>> Sum()(torch.tensor([[1.0, 0.0], [-1.0, 1.0]]))
     tensor([0., 1.])
 
     Deviations: LibMTL's documentation calls equal weighting 1/m while its code uses 1, as here; `Mean` is the other.
+
+    References
+    ----------
+    Caruana, "Multitask Learning", Machine Learning 28, 1997.
     """
 
     traits = Traits(sums_without_conflict=True)
@@ -37,10 +43,16 @@ class Mean(Scalarizer):
 
     .. math:: d = \frac1m \sum_i g_i
 
+    Shapes: J [m, n] -> d [n]; losses [m] -> w [m], constant.
+
     Examples
     --------
     >>> Mean()(torch.tensor([[1.0, 0.0], [-1.0, 1.0]]))
     tensor([0.0000, 0.5000])
+
+    References
+    ----------
+    Caruana, "Multitask Learning", Machine Learning 28, 1997.
     """
 
     traits = Traits(simplex=True)
@@ -54,6 +66,8 @@ class Fixed(Scalarizer):
     r"""Weighted sum of the losses with constant weights; tuned, it is the baseline of Kurin et al. and Xin et al.
 
     .. math:: d = \sum_i w_i g_i
+
+    Shapes: J [m, n] -> d [n]; losses [m] -> w [m], constant.
 
     Parameters
     ----------

@@ -43,7 +43,10 @@ CASES = [
     Case(
         "ghpp",
         OBTUSE,
-        [1 + 2 * math.sin(math.pi / 24) - 0.5 * (1 - 2 * math.sin(math.pi / 24)), (1 - 2 * math.sin(math.pi / 24)) * math.sqrt(3) / 2],
+        [
+            1 + 2 * math.sin(math.pi / 24) - 0.5 * (1 - 2 * math.sin(math.pi / 24)),
+            (1 - 2 * math.sin(math.pi / 24)) * math.sqrt(3) / 2,
+        ],
         "Eq. 43 with lam = 1/2: beta / 2 = beta' / 2 = 7.5 degrees, tau = 1.2611, 0.7389",
     ),
     Case(
@@ -60,7 +63,7 @@ CASES = [
         "pcgrad",
         [[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]],
         [0.0, -0.5],
-        "Algorithm 1, others by index: g1 -> (1/2, 1/2) -> (1/2, 0); g2 -> (0, 1) -> (0, 0); g3 -> itself -> (-1/2, -1/2)",
+        "Algorithm 1, by index: g1 -> (1/2, 1/2) -> (1/2, 0); g2 -> (0, 1) -> (0, 0); g3 -> itself -> (-1/2, -1/2)",
         {"order": "fixed"},
     ),
     Case("mgda", CONFLICT, [0.2, 0.4], "Algorithm 1: w1 = (2 + 1) / (1 + 2 + 2) = 3/5"),
