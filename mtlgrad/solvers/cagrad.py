@@ -92,11 +92,13 @@ def cagrad_residual(gram: Array, c: float, worst_case: Array, direction: Array) 
         return float(simplex)
     slopes = gram @ direction
     gap = (worst_case @ slopes - slopes) / ((length + radius) * (norms + combined))
-    moved = gram @ (direction - 1.0 / m)
-    outside = float((direction - 1.0 / m) @ moved) - radius**2
     # Squares, because a length that cancels to nearly zero is only known to the root of the rounding.
-    slack = radius**2 * float(worst_case @ gram @ worst_case) - float(worst_case @ moved) ** 2
-    return float(max(gap.max(), outside / (length + radius) ** 2, slack / ((length + radius) * combined) ** 2, simplex))
+    step = direction - 1.0 / m
+    outside = (float(step @ gram @ step) - radius**2) / (length + radius + np.abs(step) @ norms) ** 2
+    worst_case = worst_case / combined
+    aligned = float(worst_case @ gram @ step) / (length + radius)
+    slack = float(worst_case @ gram @ worst_case) * (radius / (length + radius)) ** 2 - aligned**2
+    return float(max(gap.max(), outside, slack, simplex))
 
 
 def _search(points: Array, mean: Array, radius: float, start: Array) -> tuple[Array, float]:

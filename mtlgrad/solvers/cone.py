@@ -42,6 +42,11 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
     [[1.0, 0.5], [0.5, 1.0]]
     """
     cosines, norms, live = unit_diagonal(gram)
+    if not live.all():
+        weights = points.copy()
+        if live.any():
+            weights[:, live] = project_onto_dual_cone(gram[np.ix_(live, live)], points[:, live])
+        return weights
     scaled = points * norms
     slopes = scaled @ cosines
     todo = (slopes < 0.0).any(1)
@@ -49,7 +54,7 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
         return points.copy()
     push = np.zeros_like(scaled)
     push[todo] = _multipliers(cosines, scaled[todo], slopes[todo])
-    weights = points + push / np.where(live, norms, 1.0)
+    weights = points + push / norms
     # |x|^2 = x . uJ at a projection: loses fewer digits than |x|^2 itself when the multipliers are large.
     squares = np.einsum("km,km->k", scaled, slopes + push @ cosines)
     lengths = np.abs(scaled + push).sum(1)
@@ -73,9 +78,10 @@ def cone_residual(gram: Array, points: Array, weights: Array) -> float:
     >>> round(cone_residual(gram, np.eye(2), np.eye(2)), 3)
     0.25
     """
-    cosines, norms, _ = unit_diagonal(gram)
+    cosines, norms, live = unit_diagonal(gram)
+    cosines = cosines[np.ix_(live, live)]
     worst = 0.0
-    for start, end in zip(points * norms, weights * norms, strict=True):
+    for start, end in zip((points * norms)[:, live], (weights * norms)[:, live], strict=True):
         scale = np.abs(start).sum() + np.abs(end).sum()
         if scale == 0.0:
             continue
