@@ -368,7 +368,7 @@ class _NoSynchronisation(TorchDispatchMode):
 def _no_sync(method: Method) -> None:
     assert isinstance(method, GramAggregator)
     gram = torch.eye(2, dtype=torch.float64)
-    with _NoSynchronisation():
+    with _NoSynchronisation():  # type: ignore[no-untyped-call]
         method.step(gram, method.init(2), losses=_losses(2))
     # Tensors on "meta" hold no values at all: whoever looks at one raises.
     there = torch.device("meta")
