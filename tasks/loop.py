@@ -1,0 +1,355 @@
+"""The only training loop: it drives any task with any method and knows neither by name."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from mtlgrad import Balancer, Method
+from tasks.base import Phase, Task
+from tasks.history import Decisions, Evaluation, History
+
+CHECKPOINT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Event:
+    """Told to `on_event` after each training step and after each evaluation."""
+
+    step: int
+    """Steps done."""
+    total: int
+    evaluation: Evaluation | None = None
+    """The evaluation that has just been made, if that is the news."""
+
+
+def train(
+    task: Task,
+    method: Method,
+    *,
+    seed: int,
+    evaluate_every: int,
+    steps: int | None = None,
+    diagnose_every: int = 10,
+    accelerator: Accelerator | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 200,
+    patience: int = 20,
+) -> History:
+    """Train `task` with `method`, from its checkpoint if there is one; a function of the arguments and the seed.
+
+    Per phase: gradients are zeroed; one loss is back-propagated, several go through a Balancer of that phase; the
+    optimizers step. A phase with a loss or a gradient of the pair that is not finite makes no update.
+
+    Parameters
+    ----------
+    task:
+        Fresh: `setup` is called here, with `seed` and the accelerator's device.
+    method:
+        Decides every phase with several losses.
+    seed:
+        Of the task, of the method's draws and of torch's default generator (dropout), which is put back afterwards.
+    evaluate_every:
+        Steps between evaluations; the last step is always evaluated.
+    steps:
+        Training steps; None: `task.total_steps`.
+    diagnose_every:
+        Every k-th decision of a phase is measured and kept in the history; 0: none.
+    accelerator:
+        Device, precision ("no" or "bf16") and trackers, which get metrics and conflicts. None: `Accelerator()`.
+    on_event:
+        Called between steps. If it raises KeyboardInterrupt, the checkpoint is brought up to date first.
+    checkpoint:
+        A file, replaced atomically every `checkpoint_every` steps and on an interrupt. Where it exists, training goes
+        on from it, bit for bit as if it had never stopped. The caller removes it.
+    patience:
+        So many steps in a row with an update missing, and the run has diverged.
+
+    Returns
+    -------
+    History
+        With status "ok" or "diverged".
+
+    Raises
+    ------
+    ValueError
+        An argument out of range; a precision or process count that is not supported; a phase or a checkpoint that
+        does not fit.
+    KeyboardInterrupt
+        On Ctrl-C, once the step in progress is done; on a second one, at once.
+
+    Examples
+    --------
+    >>> import mtlgrad
+    >>> from tasks.uda.task import UDA
+    >>> history = train(UDA(source="optical", target="optical"), mtlgrad.GH(), seed=0, steps=2, evaluate_every=1)
+    >>> history.status, [evaluation.step for evaluation in history.curve]
+    ('ok', [1, 2])
+    """
+    for name, value, low in (
+        ("evaluate_every", evaluate_every, 1),
+        ("diagnose_every", diagnose_every, 0),
+        ("checkpoint_every", checkpoint_every, 1),
+        ("patience", patience, 1),
+        ("steps", task.total_steps if steps is None else steps, 1),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ValueError(f"{name} must be an int >= {low}, got {value!r}")
+    accelerator = accelerator or Accelerator()
+    _check_accelerator(accelerator)
+    device = accelerator.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        task.setup(seed=seed, device=device)
+        run = _Run(task, method, seed, accelerator, steps or task.total_steps, diagnose_every, patience)
+        if checkpoint is not None and checkpoint.exists():
+            run.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        with _interrupts_between_steps() as raise_if_interrupted:
+            while run.history.status == "running":
+                run.step()
+                due = run.finished or run.history.steps % evaluate_every == 0
+                evaluation = run.evaluate() if due else None
+                try:
+                    if on_event is not None:
+                        on_event(Event(run.history.steps, run.history.total_steps, evaluation))
+                    raise_if_interrupted()
+                except KeyboardInterrupt:
+                    if checkpoint is not None:
+                        save_atomically(run.state_dict(), checkpoint)
+                    raise
+                if checkpoint is not None and run.history.steps % checkpoint_every == 0:
+                    save_atomically(run.state_dict(), checkpoint)
+    return run.history
+
+
+class _Run:
+    """A run between two steps: the task, the Balancers and the history."""
+
+    def __init__(
+        self,
+        task: Task,
+        method: Method,
+        seed: int,
+        accelerator: Accelerator,
+        total_steps: int,
+        diagnose_every: int,
+        patience: int,
+    ) -> None:
+        self.task = task
+        self.method = method
+        self.seed = seed
+        self.accelerator = accelerator
+        self.diagnose_every = diagnose_every
+        self.patience = patience
+        self.history = History(total_steps=total_steps, metric=task.metric)
+        self._balancers: dict[str, Balancer] = {}
+        self._shared: dict[str, tuple[int, ...]] = {}
+        self._decided: dict[str, int] = {}
+        self._loaded: dict[str, Any] = {}  # states of Balancers that wait for their phase
+        self._parameters: dict[int, nn.Parameter] = {}  # everything that was ever stepped
+        self._missed = 0  # steps in a row with an update missing
+
+    @property
+    def finished(self) -> bool:
+        return self.history.steps >= self.history.total_steps or self.history.status != "running"
+
+    def step(self) -> None:
+        """One training step: all of its phases."""
+        skipped = self.history.skipped
+        start = time.perf_counter()
+        phases = self.task.step(self.history.steps)
+        while True:
+            with self.accelerator.autocast():  # the task computes its losses as it is resumed
+                phase = next(phases, None)
+            if phase is None:
+                break
+            self._update(phase)
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.synchronize(self.accelerator.device)
+        self.history.step_ms.append(1000 * (time.perf_counter() - start))
+        self.history.steps += 1
+        self._missed = self._missed + 1 if self.history.skipped > skipped else 0
+        if self._missed >= self.patience:
+            self._diverge(f"a loss or gradient was not finite in {self._missed} steps in a row")
+
+    def evaluate(self) -> Evaluation | None:
+        """Evaluate, unless the parameters are beyond it; the last evaluation of all closes the run."""
+        if not all(bool(p.isfinite().all()) for p in self._parameters.values()):
+            self._diverge("a parameter is not finite")
+        if self.history.status == "diverged":
+            return None
+        metrics = {name: float(value) for name, value in self.task.evaluate().items()}
+        if self.task.metric not in metrics:
+            raise ValueError(f"metric {self.task.metric!r} of task {self.task.name!r} is not among {sorted(metrics)}")
+        evaluation = Evaluation(self.history.steps, metrics, self.task.validation_score())
+        self.history.curve.append(evaluation)
+        self.accelerator.log(metrics, step=self.history.steps)
+        if not math.isfinite(metrics[self.task.metric]):
+            self._diverge(f"{self.task.metric} is {metrics[self.task.metric]}")
+        elif self.finished:
+            self.history.status = "ok"
+        return evaluation
+
+    def _diverge(self, reason: str) -> None:
+        self.history.status, self.history.reason = "diverged", f"step {self.history.steps}: {reason}"
+
+    def _update(self, phase: Phase) -> None:
+        """Gradients of one phase, and its optimizers' step."""
+        own = _parameters_of(phase)
+        self._parameters.update(own)
+        for optimizer in phase.optimizers:
+            optimizer.zero_grad()
+        if len(phase.losses) == 1:
+            (loss,) = phase.losses.values()
+            finite = bool(loss.isfinite())
+            # `inputs` keeps this phase from leaving gradients in networks that it does not train
+            self.accelerator.backward(loss, inputs=list(own.values()))
+        else:
+            finite = self._decide(phase, own)
+        if finite:
+            for optimizer in phase.optimizers:
+                optimizer.step()
+        else:
+            self.history.skipped += 1
+
+    def _decide(self, phase: Phase, own: Mapping[int, nn.Parameter]) -> bool:
+        """Several losses, through the phase's Balancer. Returns whether everything was finite."""
+        record = self._balancer(phase, own).backward(phase.losses)
+        for p in phase.shared:
+            if id(p) not in own:  # the decision read it, this phase does not train it
+                p.grad = None
+        decision = self._decided.get(phase.name, 0)
+        self._decided[phase.name] = decision + 1
+        if self.diagnose_every and decision % self.diagnose_every == 0:
+            decisions = self.history.decisions.setdefault(phase.name, Decisions(list(record.tasks)))
+            decisions.add_record(record, decision)
+            if self.accelerator.log_with and decisions.samples:
+                newest = decisions.samples[-1]
+                values = {"cosine_before": newest.cosine_before, "cosine_after": newest.cosine_after}
+                named = {f"{phase.name}/{key}": value for key, value in values.items() if value is not None}
+                self.accelerator.log(named, step=self.history.steps)
+        return bool(record.finite)
+
+    def _balancer(self, phase: Phase, own: Mapping[int, nn.Parameter]) -> Balancer:
+        shared = tuple(id(p) for p in phase.shared)
+        if phase.name not in self._balancers:
+            if not phase.shared:
+                raise ValueError(f"phase {phase.name!r} has {len(phase.losses)} losses and names no shared parameters")
+            balancer = Balancer(
+                self.method,
+                phase.shared,
+                private=[p for key, p in own.items() if key not in set(shared)],
+                tasks=list(phase.losses),
+                apply=phase.apply,
+                seed=self.seed,
+                diagnose_every=self.diagnose_every,
+            )
+            if phase.name in self._loaded:
+                balancer.load_state_dict(self._loaded.pop(phase.name))
+            self._balancers[phase.name], self._shared[phase.name] = balancer, shared
+        if self._shared[phase.name] != shared:
+            raise ValueError(f"phase {phase.name!r} changed its shared parameters; give the other phase its own name")
+        return self._balancers[phase.name]
+
+    def state_dict(self) -> dict[str, Any]:
+        device = self.accelerator.device
+        return {
+            "version": CHECKPOINT_VERSION,
+            "method": self.method.name,
+            "seed": self.seed,
+            "task": self.task.state_dict(),
+            "balancers": {**self._loaded, **{name: one.state_dict() for name, one in self._balancers.items()}},
+            "decided": dict(self._decided),
+            "missed": self._missed,
+            "history": self.history.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        history = History.from_state(state["history"]) if state.get("version") == CHECKPOINT_VERSION else None
+        found = (state.get("version"), state.get("method"), state.get("seed"), history and history.total_steps)
+        wanted = (CHECKPOINT_VERSION, self.method.name, self.seed, self.history.total_steps)
+        if history is None or found != wanted:
+            raise ValueError(f"checkpoint is of (version, method, seed, steps) {found}, not {wanted}: remove it")
+        self.history = history
+        self.task.load_state_dict(state["task"])
+        self._loaded = dict(state["balancers"])
+        self._decided = dict(state["decided"])
+        self._missed = state["missed"]
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None and self.accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.accelerator.device)
+
+
+def save_atomically(state: Any, path: Path) -> None:
+    """`torch.save` such that `path` holds the old state or the new one, whole, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(state, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _parameters_of(phase: Phase) -> dict[int, nn.Parameter]:
+    """What the phase's optimizers step, by identity."""
+    return {
+        id(p): p
+        for optimizer in phase.optimizers
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if p.requires_grad
+    }
+
+
+def _check_accelerator(accelerator: Accelerator) -> None:
+    if accelerator.mixed_precision not in ("no", "bf16"):
+        raise ValueError(
+            f"accelerator.mixed_precision must be 'no' or 'bf16', got {accelerator.mixed_precision!r}: float16 needs "
+            "loss scaling, which would change what methods that read loss values see"
+        )
+    if accelerator.num_processes != 1:
+        raise ValueError(f"accelerator.num_processes must be 1, got {accelerator.num_processes}")
+
+
+@contextmanager
+def _interrupts_between_steps() -> Iterator[Callable[[], None]]:
+    """Hold the first Ctrl-C back until the yielded function is called: inside a step there is no state to resume from.
+
+    Signals reach the main thread only; in any other one nothing needs holding back.
+    """
+    held = False
+
+    def hold(number: int, frame: object) -> None:
+        nonlocal held
+        if held:
+            raise KeyboardInterrupt
+        held = True
+
+    def raise_if_held() -> None:
+        if held:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield raise_if_held
+        return
+    previous = signal.signal(signal.SIGINT, hold)
+    try:
+        yield raise_if_held
+    finally:
+        signal.signal(signal.SIGINT, previous)
