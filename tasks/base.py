@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +31,16 @@ class Phase:
         What is zeroed before and stepped after. Parameters outside these optimizers keep no gradient from this phase.
     shared:
         The parameters that the losses pull on together; needed when there are several losses.
+    apply:
+        How the Balancer's weights act, as in `mtlgrad.Balancer`: "shared" combines the gradients of the shared
+        parameters and leaves private ones their own; "loss" multiplies whole losses.
     """
 
     name: str
     losses: Mapping[str, Tensor]
     optimizers: Sequence[torch.optim.Optimizer]
     shared: Sequence[nn.Parameter] = ()
+    apply: Literal["shared", "loss"] = "shared"
 
 
 class Task(ABC):
