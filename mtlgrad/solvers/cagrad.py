@@ -90,11 +90,11 @@ def cagrad_residual(gram: Array, c: float, worst_case: Array, direction: Array) 
     simplex = max(-worst_case.min(), abs(worst_case.sum() - 1.0))
     if length == 0.0 or combined == 0.0:
         return float(simplex)
-    slopes = gram @ direction
-    gap = (worst_case @ slopes - slopes) / ((length + radius) * (norms + combined))
+    slopes, step = gram @ direction, direction - 1.0 / m
+    reach = length + radius + float(np.abs(step) @ norms)
+    gap = (worst_case @ slopes - slopes) / (reach * (norms + combined))
     # Squares, because a length that cancels to nearly zero is only known to the root of the rounding.
-    step = direction - 1.0 / m
-    outside = (float(step @ gram @ step) - radius**2) / (length + radius + np.abs(step) @ norms) ** 2
+    outside = (float(step @ gram @ step) - radius**2) / reach**2
     worst_case = worst_case / combined
     aligned = float(worst_case @ gram @ step) / (length + radius)
     slack = float(worst_case @ gram @ worst_case) * (radius / (length + radius)) ** 2 - aligned**2

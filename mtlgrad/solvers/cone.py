@@ -67,8 +67,8 @@ def cone_residual(gram: Array, points: Array, weights: Array) -> float:
 
     The largest violation, over rows, of the Karush-Kuhn-Tucker conditions in unit-diagonal variables:
     J x >= 0 and v = w - u >= 0 (relative to the lengths combined), and v . J x = 0 (relative to their square).
-    A row of zero weights claims that u J projects to 0: it counts the squared relative distance of -u J from the
-    cone of the gradients.
+    A row of zero weights claims that u J projects to 0: it counts the squared distance of -u J from the cone of
+    the gradients, relative to the lengths combined.
 
     Examples
     --------
@@ -87,8 +87,8 @@ def cone_residual(gram: Array, points: Array, weights: Array) -> float:
             continue
         if not end.any():
             root, _ = factor(cosines)
-            distance = nnls(root, -root @ start, maxiter=_nnls_rounds(root))[1]
-            worst = max(worst, (distance / scale) ** 2)
+            push, distance = nnls(root, -root @ start, maxiter=_nnls_rounds(root))
+            worst = max(worst, (distance / (scale + push.sum())) ** 2)
             continue
         slopes, push = cosines @ end / scale, (end - start) / scale
         worst = max(worst, -slopes.min(), -push.min(), abs(push @ slopes))

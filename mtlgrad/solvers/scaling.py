@@ -22,6 +22,13 @@ RANK_TOLERANCE = 1e-13
 It balances two errors of J d: keeping an eigenvalue t costs eps/sqrt(t), dropping it costs t.
 """
 
+_FLOOR = 1e-15
+"""What such eigenvalues are set to: not 0, so that parallel gradients keep independent columns in the factor.
+
+Of all the weights that give the same vector the solvers then find the shortest, which is unique; the price is an
+error of 1e-15 relative to the lengths combined.
+"""
+
 _SAFE_PIVOT = 1e-4  # a Cholesky factor with pivots above it keeps half of the digits: no eigenvectors needed
 
 
@@ -62,7 +69,8 @@ def factor(cosines: Array) -> tuple[Array, bool]:
     """R [m, m] with R^T R = Ghat, and whether Ghat is safely positive definite.
 
     Column i of R stands for the unit vector of gradient i in m coordinates. A safely positive definite matrix is
-    factored by Cholesky; any other by its eigenvectors, with the eigenvalues below `RANK_TOLERANCE` set to 0.
+    factored by Cholesky; any other by its eigenvectors, with the eigenvalues below `RANK_TOLERANCE` set to 1e-15,
+    so that parallel gradients keep (barely) independent columns.
 
     Examples
     --------
@@ -74,6 +82,5 @@ def factor(cosines: Array) -> tuple[Array, bool]:
     if not failed and root.diagonal().min() > _SAFE_PIVOT:
         return root, True
     values, vectors = np.linalg.eigh(cosines)
-    values[values < RANK_TOLERANCE * values[-1]] = 0.0
-    np.maximum(values, 0.0, out=values)
+    values[values < RANK_TOLERANCE * values[-1]] = _FLOOR
     return np.sqrt(values)[:, None] * vectors.T, False
