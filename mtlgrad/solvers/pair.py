@@ -104,7 +104,7 @@ def cagrad_pair(gram: Tensor, c: float) -> Tensor:
 
 
 def bargaining_pair(gram: Tensor) -> Tensor:
-    """w [2]: the Nash bargaining solution, w_k (G w)_k = 1 (Navon et al. 2022, Eq. 4). See `bargaining_weights`.
+    """w [2]: the Nash bargaining solution, w_k (G w)_k = 1 (Navon et al. 2022, Claim 3.1). See `bargaining_weights`.
 
     With cosine r between the gradients, w_k = 1 / (|g_k| sqrt(1 + r)). Opposite gradients have no solution: w = 0.
 

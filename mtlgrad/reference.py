@@ -1,0 +1,187 @@
+"""Each paper's optimisation problem as printed, on the Jacobian, solved by cvxpy: oracles for the exact solvers.
+
+Obvious over fast: nothing here uses the Gramian, duality or a closed form. Rows are normalised only where the problem
+does not change (a constraint g . x >= 0 is that of g / |g|), and everything is undone on return. Needs
+``pip install mtlgrad[verify]``.
+
+Clarabel is asked for 1e-12 on gaps and feasibility and refused above its own reduced accuracy (about 1e-5 of the
+objective). On well-conditioned problems the directions agree with the exact solvers to 1e-6 relative or better; a
+nearly degenerate problem (parallel or opposite gradients) leaves the direction less determined than the objective.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def families(m: int, n: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Jacobians [m, n] that break solvers, by name; all rows random from `rng`.
+
+    ``random``: independent normal rows. ``imbalanced``: norms spread evenly in logarithm over a ratio of 1e6.
+    ``near_parallel``, ``near_opposite``: the last row is within about 1e-4 radians of the first, or of its opposite.
+    ``rank_deficient``: rank max(1, m // 2). ``zero_row``: the last row is 0. A single row has no partner: for m = 1
+    the two `near_` families are random rows.
+
+    Examples
+    --------
+    >>> sorted(families(3, 5, np.random.default_rng(0)))
+    ['imbalanced', 'near_opposite', 'near_parallel', 'random', 'rank_deficient', 'zero_row']
+    """
+
+    def rows() -> Array:
+        return rng.standard_normal((m, n))
+
+    def beside(sign: float) -> Array:
+        jacobian = rows()
+        if m > 1:
+            jacobian[-1] = sign * jacobian[0] + 1e-4 * jacobian[-1]
+        return jacobian
+
+    rank = max(1, m // 2)
+    zero_row = rows()
+    zero_row[-1] = 0.0
+    return {
+        "random": rows(),
+        "imbalanced": rows() * 10.0 ** rng.permutation(np.linspace(-3.0, 3.0, m))[:, None],
+        "near_parallel": beside(1.0),
+        "near_opposite": beside(-1.0),
+        "rank_deficient": rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n)),
+        "zero_row": zero_row,
+    }
+
+
+def harmonized_gradient(jacobian: Array, i: int) -> Array:
+    """g~_i [n]: the nearest vector to g_i that conflicts with no gradient, min |x - g_i|^2 s.t. J x >= 0.
+
+    Problem (7) of Huang, Song and Zhang (TPAMI 2024), whose single constraint is the other task's, with one
+    constraint a task. For two tasks the two problems have the same solution.
+
+    Examples
+    --------
+    >>> harmonized_gradient(np.array([[1.0, 0.0], [-1.0, 1.0]]), 0).round(6) + 0.0
+    array([0.5, 0.5])
+    """
+    return _project(jacobian, jacobian[i])
+
+
+def upgrad(jacobian: Array) -> Array:
+    """d [n]: the mean of the projections of every gradient onto {x : J x >= 0} (Quinton and Rey 2024)."""
+    return np.mean([_project(jacobian, row) for row in jacobian], axis=0)
+
+
+def dualproj(jacobian: Array) -> Array:
+    """d [n]: the projection of the mean gradient onto {x : J x >= 0} (Lopez-Paz and Ranzato 2017, Eq. 8-9)."""
+    return _project(jacobian, jacobian.mean(0))
+
+
+def min_norm_point(jacobian: Array) -> Array:
+    """d [n]: the shortest convex combination of the gradients, min |w J|^2 over the simplex (Desideri 2012, Eq. 8).
+
+    Examples
+    --------
+    >>> min_norm_point(np.array([[1.0, 0.0], [0.0, 1.0]])).round(6)
+    array([0.5, 0.5])
+    """
+    cp = _cvxpy()
+    units, norms = _unit_rows(jacobian)
+    if not norms.all():
+        return np.zeros(jacobian.shape[1])
+    amounts = cp.Variable(len(norms), nonneg=True)  # w_i |g_i|, in units of the shortest gradient
+    share = norms.min() / norms
+    _solve(cp.Minimize(cp.sum_squares(units.T @ amounts)), [share @ amounts == 1.0])
+    return np.asarray(units.T @ amounts.value * norms.min())
+
+
+def cagrad_direction(jacobian: Array, c: float) -> Array:
+    """d [n] of CAGrad: max_d min_i g_i . d s.t. |d - g_0| <= c |g_0|, g_0 the mean (Liu et al. 2021, Eq. 3).
+
+    Not unique at a Pareto-stationary point.
+
+    Examples
+    --------
+    >>> cagrad_direction(np.array([[1.0, 0.0], [0.0, 3.0]]), 0.5).round(4)
+    array([1.2906, 1.5   ])
+    """
+    cp = _cvxpy()
+    mean = jacobian.mean(0)
+    length = float(np.linalg.norm(mean))
+    if length == 0.0 or c == 0.0:
+        return mean
+    units, norms = _unit_rows(jacobian)
+    direction, worst = cp.Variable(len(mean)), cp.Variable()
+    shortest = norms[norms > 0.0].min()
+    served = [
+        unit @ direction >= (shortest / norm) * worst if norm > 0.0 else worst <= 0.0
+        for unit, norm in zip(units, norms, strict=True)
+    ]
+    _solve(cp.Maximize(worst), [*served, cp.norm(direction - mean / length) <= c])
+    return np.asarray(direction.value * length)
+
+
+def bargaining_direction(jacobian: Array, alpha: float = 1.0) -> Array:
+    """d [n] of Nash-MTL (alpha = 1) and FairGrad: the alpha-fair compromise within a ball.
+
+    max_d sum_i f(g_i . d) s.t. |d| <= 1 with f = log for alpha = 1 (Navon et al. 2022, Sec. 3) and
+    f(x) = x^(1 - alpha) / (1 - alpha) otherwise (Ban and Ji 2024, Sec. 3). The optimum d* has
+    sum_i g_i (g_i . d*)^(-alpha) = lambda d*, so d = lambda^(1 / (1 + alpha)) d* is w J with G w = w^(-1/alpha), the
+    length at which both papers take the step. Zero rows take no part.
+
+    Examples
+    --------
+    >>> bargaining_direction(np.array([[1.0, 0.0], [0.0, 3.0]])).round(4)
+    array([1., 1.])
+    """
+    cp = _cvxpy()
+    units, norms = _unit_rows(jacobian[np.linalg.norm(jacobian, axis=1) > 0.0])
+    direction = cp.Variable(jacobian.shape[1])
+    gains = units @ direction
+    if alpha == 1.0:
+        welfare = cp.sum(cp.log(gains))
+    else:
+        factors = (norms / np.exp(np.log(norms).mean())) ** (1.0 - alpha)
+        welfare = factors @ cp.power(gains, 1.0 - alpha) / (1.0 - alpha)
+    _solve(cp.Maximize(welfare), [cp.norm(direction) <= 1.0])
+    unit = direction.value / np.linalg.norm(direction.value)
+    multiplier = float(np.sum((norms * (units @ unit)) ** (1.0 - alpha)))
+    return np.asarray(unit * multiplier ** (1.0 / (1.0 + alpha)))
+
+
+def _project(jacobian: Array, point: Array) -> Array:
+    """min |x - point|^2 s.t. J x >= 0."""
+    cp = _cvxpy()
+    length = float(np.linalg.norm(point))
+    if length == 0.0:
+        return point
+    units, norms = _unit_rows(jacobian)
+    nearest = cp.Variable(len(point))
+    _solve(cp.Minimize(cp.sum_squares(nearest - point / length)), [units[norms > 0.0] @ nearest >= 0.0])
+    return np.asarray(nearest.value * length)
+
+
+def _unit_rows(jacobian: Array) -> tuple[Array, Array]:
+    """J with its non-zero rows scaled to length 1, and the lengths [m]."""
+    peak = float(np.abs(jacobian).max()) or 1.0  # squares of tiny entries would underflow
+    norms = np.linalg.norm(jacobian / peak, axis=1) * peak
+    return jacobian / np.where(norms > 0.0, norms, 1.0)[:, None], norms
+
+
+def _solve(objective: Any, constraints: list[Any]) -> None:
+    cp = _cvxpy()
+    problem = cp.Problem(objective, constraints)
+    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-12)
+    if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE) or not math.isfinite(problem.value):
+        raise ArithmeticError(f"Clarabel ended with status {problem.status!r}; the oracle has no answer here")
+
+
+def _cvxpy() -> Any:
+    try:
+        import cvxpy
+    except ImportError as error:
+        raise ImportError("mtlgrad.reference needs cvxpy and clarabel: pip install mtlgrad[verify]") from error
+    return cvxpy
