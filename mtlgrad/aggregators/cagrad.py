@@ -58,6 +58,4 @@ class CAGrad(GramAggregator):
         return Traits(non_conflicting=self.c >= 1, closed_form_pair=True)
 
     def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        if gram.shape[0] == 2:
-            return cagrad_pair(gram, self.c)
-        return on_host(lambda G: cagrad_weights(G, self.c)[1], gram)
+        return on_host(lambda G: cagrad_weights(G, self.c)[1], gram, pair=lambda G: cagrad_pair(G, self.c))

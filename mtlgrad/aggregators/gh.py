@@ -51,6 +51,4 @@ class GH(HarmonizingAggregator):
     traits = Traits(non_conflicting=True, sums_without_conflict=True, closed_form_pair=True)
 
     def _parts(self, gram: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        if gram.shape[0] == 2:
-            return harmonize_pair(gram)
-        return on_host(lambda G: project_onto_dual_cone(G, np.eye(len(G))), gram)
+        return on_host(lambda G: project_onto_dual_cone(G, np.eye(len(G))), gram, pair=harmonize_pair)

@@ -45,4 +45,4 @@ class MGDA(GramAggregator):
     traits = Traits(non_conflicting=True, simplex=True, closed_form_pair=True)
 
     def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        return min_norm_pair(gram) if gram.shape[0] == 2 else on_host(min_norm_weights, gram)
+        return on_host(min_norm_weights, gram, pair=min_norm_pair)

@@ -61,13 +61,14 @@ class PCGrad(HarmonizingAggregator):
 
     def _parts(self, gram: Tensor, *, generator: torch.Generator | None) -> Tensor:
         m = gram.shape[0]
-        if m == 2:
-            return harmonize_pair(gram)
-        # A column of keys per task sorts the others; its own key comes last and is cut off.
-        keys = torch.rand(m, m, generator=generator) if self.order == "random" else torch.arange(m).expand(m, m).clone()
-        keys.diagonal().fill_(m)
-        others = keys.argsort(dim=1)[:, : m - 1].numpy()
-        return on_host(lambda G: _project_in_turn(G, others), gram)
+        if self.order == "random" and m > 2:
+            keys = torch.rand(m, m, generator=generator).numpy()
+        else:  # with one other task there is nothing to draw
+            keys = np.tile(np.arange(m, dtype=np.float64), (m, 1))
+        # A row of keys sorts the others; one's own key comes last and is cut off.
+        np.fill_diagonal(keys, m)
+        others = keys.argsort(axis=1)[:, : m - 1]
+        return on_host(lambda G: _project_in_turn(G, others), gram, pair=harmonize_pair)
 
 
 def _project_in_turn(G: Array, others: np.ndarray) -> Array:

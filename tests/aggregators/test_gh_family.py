@@ -41,16 +41,21 @@ def test_gh_turns_the_angle_into_its_supplement_and_serves_both(theta: float, lo
     sine2 = math.sin(theta) ** 2
     inner = harmonized[0] @ harmonized[1]
     torch.testing.assert_close(inner, -c * sine2, rtol=1e-6, atol=1e-12 * float((a2 * b2).sqrt()))
-    torch.testing.assert_close(J @ GH()(J), torch.stack([a2, b2]) * sine2, rtol=1e-6, atol=0)
-    torch.testing.assert_close(GH().weights(G), torch.stack([1 - c / a2, 1 - c / b2]))
+    weights = GH().weights(G)
+    torch.testing.assert_close(weights, torch.stack([1 - c / a2, 1 - c / b2]), rtol=1e-12, atol=0)
+    norms = J.norm(dim=1)
+    rounding = 16 * torch.finfo(torch.float64).eps * norms * (weights @ norms)  # of the two large vectors that cancel
+    gap = (J @ GH()(J) - torch.stack([a2, b2]) * sine2).abs()
+    assert bool((gap <= 1e-6 * torch.stack([a2, b2]) * sine2 + rounding).all())
 
 
 @given(st.integers(0, 10**6), log_ratios)
 @settings(deadline=None)
 def test_gh_is_pcgrad_for_two_tasks(seed: int, log_ratio: float) -> None:
     J = random_jacobian(seed, 2) * torch.tensor([[1.0], [10**log_ratio]])
-    assert torch.equal(GH()(J), PCGrad()(J))
-    torch.testing.assert_close(GH()(J), PCGrad(order="fixed")(J), rtol=1e-12, atol=0)
+    G = J @ J.T
+    for order in ("random", "fixed"):
+        torch.testing.assert_close(PCGrad(order=order).weights(G), GH().weights(G), rtol=1e-12, atol=0)
 
 
 @given(st.integers(0, 10**6), st.integers(3, 8))

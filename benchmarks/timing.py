@@ -1,0 +1,94 @@
+"""Fair timing on a shared machine: contenders take turns, and are compared as ratios within a turn."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+Times = dict[str, list[float]]
+"""Seconds per call, one entry a round, by contender."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: list[float]) -> Spread:
+        low, median, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+        return Spread(median, low, high)
+
+    def __str__(self) -> str:
+        return f"{self.median:.4g} ({self.low:.4g} to {self.high:.4g})"
+
+
+def take_turns(
+    contenders: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    seconds_per_turn: float = 0.0,
+    before_each: Callable[[], object] = lambda: None,
+) -> Times:
+    """Time every contender once a round, in rotating order, after two rounds that are not counted.
+
+    Parameters
+    ----------
+    contenders:
+        Name to call.
+    rounds:
+        Counted rounds.
+    seconds_per_turn:
+        A turn repeats a quick call until it has lasted about so long, and counts their mean.
+    before_each:
+        Called before each turn, untimed.
+
+    >>> times = take_turns({"a": lambda: None, "b": lambda: sum(range(1000))}, rounds=5, seconds_per_turn=1e-3)
+    >>> ratio(times, "b", "a").median > 1
+    True
+    """
+    names = list(contenders)
+    repeats = {name: _repeats(contenders[name], seconds_per_turn, before_each) for name in names}
+    times: Times = {name: [] for name in names}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for k in range(-2, rounds):
+            shift = k % len(names)
+            for name in names[shift:] + names[:shift]:
+                before_each()
+                call, count = contenders[name], repeats[name]
+                start = time.perf_counter()
+                for _ in range(count):
+                    call()
+                spent = (time.perf_counter() - start) / count
+                if k >= 0:
+                    times[name].append(spent)
+            gc.collect()
+    finally:
+        if collecting:
+            gc.enable()
+    return times
+
+
+def ratio(times: Times, above: str, below: str) -> Spread:
+    """How many times longer `above` takes than `below`, round by round."""
+    return Spread.of([a / b for a, b in zip(times[above], times[below], strict=True)])
+
+
+def _repeats(call: Callable[[], object], seconds: float, before_each: Callable[[], object]) -> int:
+    if seconds <= 0:
+        return 1
+    before_each()
+    call()
+    start = time.perf_counter()
+    call()
+    once = max(time.perf_counter() - start, 1e-7)
+    return max(1, min(10_000, round(seconds / once)))
