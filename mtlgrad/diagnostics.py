@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlgrad.aggregators.base import HarmonizingAggregator
+from mtlgrad.aggregators.base import GramAggregator, HarmonizingAggregator
 from mtlgrad.method import Method
 
 CONFLICT_COSINE = -1e-6
@@ -97,11 +97,25 @@ class StepRecord:
         parts = self.method.parts(self.gram)
         return (parts @ self.gram @ parts.T)[0, 1]
 
+    @property
+    def fell_back(self) -> Tensor | None:
+        """bool []: the method's definition had no answer at this Gramian and its documented substitute was taken.
+
+        Asked for again here, which repeats part of the decision. None for a method that does not read the Gramian,
+        and with groups, whose own Gramians are not kept.
+        """
+        if self.gram is None or self.groups or not isinstance(self.method, GramAggregator):
+            return None
+        # Where G is not finite the Balancer took the plain sum: the method was not asked.
+        safe = torch.eye(len(self.gram), dtype=self.gram.dtype, device=self.gram.device)
+        asked = torch.where(self.finite, self.gram, safe)
+        return self.method.fell_back(asked) & self.finite
+
     def to_dict(self) -> dict[str, Any]:
         """Plain floats, lists and None, for a log or a JSON file. Reads every tensor, so it waits for the device."""
         names = (
             "losses finite gram weights alignment direction_norm norms cosines direction_cosines "
-            "conflicts_before conflicts_after inner_before inner_after"
+            "conflicts_before conflicts_after inner_before inner_after fell_back"
         )
         values = {name: getattr(self, name) for name in names.split()}
         plain = {name: None if value is None else value.tolist() for name, value in values.items()}

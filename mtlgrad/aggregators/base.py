@@ -75,13 +75,8 @@ class GramAggregator(GradientAggregator):
         self.check_tasks(m)
         check_losses(self, losses, m)
         check_generator(generator)
-        stays = m <= 2 and self.traits.closed_form_pair
-        place = gram.device if stays else torch.device("cpu")
         weights, state = self._step(
-            gram.detach().to(place, torch.float64),
-            state,
-            losses=None if losses is None else losses.detach().to(place, torch.float64),
-            generator=generator,
+            self._placed(gram), state, losses=None if losses is None else self._placed(losses), generator=generator
         )
         return weights.to(gram.device, gram.dtype), state
 
@@ -112,6 +107,26 @@ class GramAggregator(GradientAggregator):
     ) -> Tensor:
         check_jacobian(jacobian)
         return combine(self.weights(gram(jacobian), losses=losses, generator=generator), jacobian)
+
+    def _fell_back(self, gram: Tensor) -> Tensor:
+        """bool [] from a valid G [m, m] float64; see `fell_back`."""
+        return torch.zeros((), dtype=torch.bool, device=gram.device)
+
+    @final
+    def fell_back(self, gram: Tensor) -> Tensor:
+        """bool []: at this G the method's definition has no answer, and a documented one stood in for it.
+
+        Always false for a method that is defined everywhere. For two tasks and a closed form, nothing here waits for
+        the device. Shapes and errors as in `weights`.
+        """
+        m = check_gram(gram)
+        self.check_tasks(m)
+        return self._fell_back(self._placed(gram)).to(gram.device)
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        """float64, on the device where members see it; `tensor` is G [m, m] or losses [m]."""
+        stays = len(tensor) <= 2 and self.traits.closed_form_pair
+        return tensor.detach().to(tensor.device if stays else torch.device("cpu"), torch.float64)
 
 
 class StatefulGramAggregator(GramAggregator):

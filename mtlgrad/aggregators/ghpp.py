@@ -100,9 +100,8 @@ class GHPlusPlus(HarmonizingAggregator):
         eye = torch.eye(2, dtype=gram.dtype, device=gram.device)
         return torch.where(cos < 0, torch.where(sin < MIN_SINE, harmonize_pair(gram), turned), eye)
 
-    def fell_back(self, gram: Tensor) -> Tensor:
-        """bool []: the gradients count as opposite, and the rotation fell back on `GH`. No host synchronisation."""
-        _, _, cos, sin = _angle(gram.detach().to(torch.float64))
+    def _fell_back(self, gram: Tensor) -> Tensor:
+        _, _, cos, sin = _angle(gram)
         return (cos < 0) & (sin < MIN_SINE) & (self.form == "rotation")
 
 
