@@ -34,6 +34,8 @@ class Phase:
     apply:
         How the Balancer's weights act, as in `mtlgrad.Balancer`: "shared" combines the gradients of the shared
         parameters and leaves private ones their own; "loss" multiplies whole losses.
+    groups:
+        None: one decision for all shared parameters. "tensor": one per parameter tensor, as in `mtlgrad.Balancer`.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Phase:
     optimizers: Sequence[torch.optim.Optimizer]
     shared: Sequence[nn.Parameter] = ()
     apply: Literal["shared", "loss"] = "shared"
+    groups: Literal["tensor"] | None = None
 
 
 class Task(ABC):

@@ -95,7 +95,7 @@ def train(
     --------
     >>> import mtlgrad
     >>> from tasks.uda.task import UDA
-    >>> history = train(UDA(source="optical", target="optical"), mtlgrad.GH(), seed=0, steps=2, evaluate_every=1)
+    >>> history = train(UDA(steps=2, batch_size=16), mtlgrad.GH(), seed=0, evaluate_every=1)
     >>> history.status, [evaluation.step for evaluation in history.curve]
     ('ok', [1, 2])
     """
@@ -254,6 +254,7 @@ class _Run:
                 private=[p for key, p in own.items() if key not in set(shared)],
                 tasks=list(phase.losses),
                 apply=phase.apply,
+                groups=phase.groups,
                 seed=self.seed,
                 diagnose_every=self.diagnose_every,
             )
