@@ -1,4 +1,4 @@
-"""A task that takes a millisecond a step: two regressions on one trunk with dropout, and a warm-up phase of one loss."""
+"""A task of a millisecond a step: two regressions on one trunk with dropout, and a warm-up phase of one loss."""
 
 from __future__ import annotations
 
@@ -76,7 +76,10 @@ class Linear(Task):
     def evaluate(self) -> dict[str, float]:
         self.evaluations += 1
         # the target metric rises with every evaluation, whatever is learned
-        return {"accuracy": 50.0 + self.evaluations + 10 * self.target_bias, "norm": float(self.trunk.weight.detach().norm())}
+        return {
+            "accuracy": 50.0 + self.evaluations + 10 * self.target_bias,
+            "norm": float(self.trunk.weight.detach().norm()),
+        }
 
     def validation_score(self) -> float | None:
         return -abs(self.evaluations - 2.0)  # the second evaluation is the one to choose

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,7 @@ def test_resume_is_exact_to_the_bit(method: mtlgrad.Method, tmp_path: Path) -> N
         run(Linear(fail_at=7), method, checkpoint=path, checkpoint_every=5)
     resumed = Linear()
     steps: list[int] = []
-    history = run(
-        resumed, method, checkpoint=path, checkpoint_every=5, on_event=lambda event: steps.append(event.step)
-    )
+    history = run(resumed, method, checkpoint=path, checkpoint_every=5, on_event=lambda event: steps.append(event.step))
     assert steps == [6, 7, 8, 9, 10, 11, 12]
     assert same(parameters(straight), parameters(resumed))
     assert observed(history) == observed(expected)
@@ -246,7 +245,7 @@ def test_samples_stay_even_and_bounded() -> None:
         decisions.add(Sample(k, None, None, 0.0, None, None), before=k % 4 == 0, after=False)
     kept = [sample.decision for sample in decisions.samples]
     assert len(kept) <= 16
-    assert len({b - a for a, b in zip(kept, kept[1:], strict=False)}) == 1
+    assert len({b - a for a, b in pairwise(kept)}) == 1
     assert kept[-1] >= 1000 - decisions.stride
     assert (decisions.measured, decisions.conflicts_before) == (1000, 250)
 

@@ -1,0 +1,121 @@
+"""`compare`: run a suite, or what is missing of it, and show what came out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import suite as suites
+from benchmarks.progress import display
+from benchmarks.report import write_report
+from benchmarks.results import load_results, save_suite
+from benchmarks.run import Job, jobs_of
+from benchmarks.schema import write_atomically
+from benchmarks.suite import Suite, SuiteError
+from benchmarks.sweep import default_jobs, sweep
+from benchmarks.table import markdown, show, summary
+
+HELP = "run a suite of methods and seeds, print the table, write the report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suite", nargs="?", help="name of a suite (see --list), or the path of a .toml file")
+    parser.add_argument("--list", action="store_true", help="list the suites and stop")
+    parser.add_argument("--methods", metavar="A,B", help="only these labels (and the baseline)")
+    parser.add_argument("--seeds", metavar="N|A,B", help="the first N seeds, from 0; or a list of seeds ('3,' for one)")
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps of every run, in place of the suite's")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs side by side (default: one per core)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each run (default: 1)")
+    parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--log-with", metavar="NAME", help="tracker known to accelerate, e.g. tensorboard")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code: 0, or 1 when a run failed; SuiteError and ValueError are for the caller to show."""
+    console = Console()
+    if args.list:
+        list_suites(console)
+        return 0
+    if args.suite is None:
+        raise SuiteError(f"which suite? known: {', '.join(suites.names())}, or the path of a .toml file")
+    suite = suites.load(suites.find(args.suite))
+    for option in ("steps", "jobs", "threads"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise SuiteError(f"--{option} must be at least 1, got {value}")
+    whole = suite.restricted(steps=args.steps)
+    chosen = whole.restricted(
+        methods=None if args.methods is None else [name.strip() for name in args.methods.split(",") if name.strip()],
+        seeds=None if args.seeds is None else parse_seeds(args.seeds),
+    )
+    parallel = args.jobs or default_jobs()
+    folder = args.out / suite.name
+    jobs = jobs_of(chosen, folder, threads=args.threads, jobs=parallel, tracker=args.log_with)
+    check(jobs)
+    todo = [job for job in jobs if not job.finished()]
+    save_suite(whole, folder)
+    console.print(f"[bold]{suite.title}[/]\n[dim]{len(jobs)} runs, {len(jobs) - len(todo)} there already; {folder}[/]")
+    failed = 0
+    try:
+        with display(console, todo) as shown:
+            for job, outcome in sweep(todo, parallel=min(parallel, max(1, len(todo)))):
+                shown.done(job, outcome)
+                failed += outcome.status == "failed"
+    except KeyboardInterrupt:
+        print("\nInterrupted. What is done is kept: resume with the same command.", file=sys.stderr)
+        return 130
+    publish(folder, whole, console)
+    if failed:
+        print(
+            f"{failed} of {len(jobs)} runs failed; their files say why, and the same command tries again",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
+
+
+def publish(folder: Path, suite: Suite | None, console: Console) -> None:
+    """Table on the console; Markdown, JSON and HTML in the folder."""
+    results = load_results(folder, suite)
+    show(results, console)
+    write_atomically(markdown(results), folder / "table.md")
+    write_atomically(summary(results), folder / "summary.json")
+    write_report(results, folder / "report.html")
+    console.print(f"\n{folder / 'report.html'}", style="bold", soft_wrap=True)
+
+
+def check(jobs: list[Job]) -> None:
+    """Every task and method of the sweep can be made: nobody wants to learn of a typing error an hour in."""
+    for job in jobs:
+        try:
+            job.make_task()
+            job.make_method()
+        except (TypeError, ValueError) as error:
+            raise SuiteError(f"{job.identity.label!r} in arm {job.identity.arm!r}: {error}") from error
+
+
+def parse_seeds(text: str) -> list[int]:
+    """A count or a list.
+
+    >>> parse_seeds("3"), parse_seeds("0,4"), parse_seeds("7,")
+    ([0, 1, 2], [0, 4], [7])
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts) or (text.strip() == "0"):
+        raise SuiteError(f"--seeds must be a count >= 1 or a list of integers >= 0 such as 0,1; got {text!r}")
+    if "," in text:
+        return list(dict.fromkeys(int(part) for part in parts))
+    return list(range(int(parts[0])))
+
+
+def list_suites(console: Console) -> None:
+    """Every suite with its methods."""
+    for name in suites.names():
+        suite = suites.load(suites.find(name))
+        runs = len(suite.arms) * len(suite.methods) * len(suite.seeds)
+        console.print(f"[bold]{name}[/]  {suite.title}  [dim]({runs} runs)[/]", highlight=False)
+        console.print(f"  [dim]arms[/]    {', '.join(arm.name for arm in suite.arms)}", highlight=False)
+        console.print(f"  [dim]methods[/] {', '.join(suite.labels)}", highlight=False)
+        console.print(f"  [dim]seeds[/]   {', '.join(map(str, suite.seeds))}", highlight=False)

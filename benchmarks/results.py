@@ -1,0 +1,101 @@
+"""A folder of runs, read back: what tables and reports are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from benchmarks.schema import Machine, Run, Versions, read_run, write_atomically
+from benchmarks.stats import Row, rows
+from benchmarks.suite import Arm, Suite, SuiteError, explain
+
+SUITE_FILE = "suite.json"
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of one suite that belong to it as it stands."""
+
+    suite: Suite
+    runs: tuple[Run, ...]
+    ignored: int
+    """Result files that could not be read, or are of other settings."""
+    rows: dict[str, list[Row]]
+    """By arm."""
+
+    @property
+    def metric(self) -> str:
+        return next((run.metric for run in self.runs if run.metric), "metric")
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Those with runs."""
+        return [arm for arm in self.suite.arms if self.rows[arm.name]]
+
+    @property
+    def versions(self) -> list[Versions]:
+        return list(dict.fromkeys(run.versions for run in self.runs))
+
+    @property
+    def machines(self) -> list[Machine]:
+        return list(dict.fromkeys(run.machine for run in self.runs))
+
+    def machine_text(self, machine: Machine) -> str:
+        """A machine and how it was used, in a sentence."""
+        used = [run for run in self.runs if run.machine == machine]
+        side_by_side = sorted({run.jobs for run in used})
+        threads = sorted({run.threads for run in used})
+        extra = "" if machine.accelerator is None else f", {machine.accelerator}"
+        return (
+            f"{machine.kind}, {machine.memory_gb:.0f} GB{extra}; {_numbers(side_by_side)} at a time, "
+            f"{_numbers(threads)} thread{'s' * (threads != [1])} each."
+        )
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return " or ".join(map(str, values))
+
+
+def save_suite(suite: Suite, folder: Path) -> None:
+    """Put the suite beside its runs, so that a report can be made from the folder alone."""
+    write_atomically(suite.model_dump_json(indent=1) + "\n", folder / SUITE_FILE)
+
+
+def load_results(folder: Path, suite: Suite | None = None) -> Results:
+    """Read a folder of results; SuiteError where there are none."""
+    if suite is None:
+        path = folder / SUITE_FILE
+        try:
+            suite = Suite.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SuiteError(f"{folder} holds no {SUITE_FILE}: not a folder of results") from error
+        except ValidationError as error:
+            raise SuiteError(f"{SUITE_FILE}: {explain(error)}") from error
+    runs, ignored = [], 0
+    for path in sorted((folder / "runs").glob("*.json")):
+        try:
+            run = read_run(path)
+        except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
+            ignored += 1
+            continue
+        if belongs(run, suite):
+            runs.append(run)
+        else:
+            ignored += 1
+    if not runs:
+        raise SuiteError(f"{folder} holds no results of suite {suite.name!r}")
+    return Results(suite, tuple(runs), ignored, rows(suite, runs))
+
+
+def belongs(run: Run, suite: Suite) -> bool:
+    """Whether the run is of this suite as it stands: same options, method and length; any seed."""
+    found = run.identity
+    arm = next((arm for arm in suite.arms if arm.name == found.arm), None)
+    row = next((row for row in suite.methods if row.label == found.label), None)
+    if arm is None or row is None or found.suite != suite.name:
+        return False
+    wanted = (suite.task, suite.options_of(arm, row), row.method, row.args, suite.evaluate_every)
+    return wanted == (found.task, found.task_options, found.method, found.method_args, found.evaluate_every)

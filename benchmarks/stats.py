@@ -1,0 +1,183 @@
+"""From runs to the rows of a table: means over seeds, paired differences, selection by validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.schema import Run
+from benchmarks.suite import Suite
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation over seeds; no deviation from a single one."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Paired by seed: mean and its two-sided 95 % t-interval, which takes two pairs."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in one arm. Metrics are of the runs that ended ok; the counts tell how many did not."""
+
+    label: str
+    role: str
+    selected_from: tuple[str, ...]
+    """The candidates of a group row; empty for a method of its own."""
+    selected: str | None
+    """Which candidate had the best mean validation score."""
+    final: Spread | None
+    """The main metric at the last step."""
+    difference: Difference | None
+    """Of `final` to the baseline's."""
+    best: Spread | None
+    """The main metric at the step with the best validation score."""
+    conflicts_before: float | None
+    conflicts_after: float | None
+    step_time: float | None
+    """Median over seeds of the step time, in units of the baseline's."""
+    step_ms: float | None
+    statuses: dict[str, int]
+
+
+def table_of(runs: Sequence[Run]) -> pd.DataFrame:
+    """One line per run, with what is compared."""
+    columns = ["arm", "label", "seed", "status", "final", "validation", "best", "before", "after", "step_ms"]
+    lines = [
+        {
+            "arm": run.identity.arm,
+            "label": run.identity.label,
+            "seed": run.identity.seed,
+            "status": run.status,
+            "final": run.metrics.final[run.metric] if run.metrics else None,
+            "validation": run.metrics.final_validation if run.metrics else None,
+            "best": run.metrics.best[run.metric] if run.metrics and run.metrics.best else None,
+            "before": run.conflicts.before,
+            "after": run.conflicts.after,
+            "step_ms": run.step_ms.median if run.step_ms else None,
+        }
+        for run in runs
+    ]
+    numbers = dict.fromkeys(columns[4:], float)
+    return pd.DataFrame(lines, columns=columns).astype(numbers)
+
+
+def rows(suite: Suite, runs: Sequence[Run]) -> dict[str, list[Row]]:
+    """The rows of every arm, in suite order, groups after; methods without a run are left out."""
+    frame = table_of(runs)
+    return {arm.name: _rows_of_arm(suite, frame[frame.arm == arm.name]) for arm in suite.arms}
+
+
+def _rows_of_arm(suite: Suite, frame: pd.DataFrame) -> list[Row]:
+    by_label = {label: part.set_index("seed") for label, part in frame.groupby("label")}
+    baseline = by_label.get(suite.baseline)
+    found = [
+        _row(row.label, row.role, by_label[row.label], baseline, is_baseline=row.label == suite.baseline)
+        for row in suite.methods
+        if row.label in by_label
+    ]
+    for group in dict.fromkeys(row.group for row in suite.methods if row.group):
+        candidates = {
+            row.label: by_label[row.label] for row in suite.methods if row.group == group and row.label in by_label
+        }
+        selected = select(candidates)
+        if selected is not None:
+            found.append(
+                _row(
+                    group, "method", candidates[selected], baseline, selected_from=tuple(candidates), selected=selected
+                )
+            )
+    return found
+
+
+def select(candidates: dict[str, pd.DataFrame]) -> str | None:
+    """The candidate with the highest mean validation score over its seeds, the first of equals.
+
+    No other column is looked at. A candidate with a run that did not end ok is not eligible.
+    """
+    scores = {
+        label: part.validation.mean()
+        for label, part in candidates.items()
+        if (part.status == "ok").all() and part.validation.notna().all()
+    }
+    return max(scores, key=lambda label: scores[label]) if scores else None
+
+
+def _row(
+    label: str,
+    role: str,
+    part: pd.DataFrame,
+    baseline: pd.DataFrame | None,
+    *,
+    is_baseline: bool = False,
+    selected_from: tuple[str, ...] = (),
+    selected: str | None = None,
+) -> Row:
+    ok = part[part.status == "ok"]
+    compared = None if baseline is None else baseline[baseline.status == "ok"]
+    return Row(
+        label=label,
+        role=role,
+        selected_from=selected_from,
+        selected=selected,
+        final=spread(ok.final),
+        difference=None if compared is None or is_baseline else paired_difference(ok.final, compared.final),
+        best=spread(ok.best),
+        conflicts_before=_mean(ok.before),
+        conflicts_after=_mean(ok.after),
+        step_time=None if compared is None else _median((ok.step_ms / compared.step_ms).dropna()),
+        step_ms=_median(ok.step_ms.dropna()),
+        statuses={str(status): int(count) for status, count in part.status.value_counts().items()},
+    )
+
+
+def spread(values: pd.Series) -> Spread | None:
+    """Mean and sample standard deviation of what is there."""
+    values = values.dropna()
+    if values.empty:
+        return None
+    return Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values))
+
+
+def paired_difference(values: pd.Series, baseline: pd.Series) -> Difference | None:
+    """Mean of values - baseline over the index that both have, with its t-interval.
+
+    >>> paired_difference(pd.Series([2.0, 4.0, 6.0]), pd.Series([1.0, 2.0, 3.0])).mean
+    2.0
+    """
+    differences = (values - baseline).dropna().to_numpy()
+    n = len(differences)
+    if n == 0:
+        return None
+    mean = float(differences.mean())
+    if n == 1:
+        return Difference(mean, None, None, n)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    return Difference(mean, mean - half, mean + half, n)
+
+
+def _mean(values: pd.Series) -> float | None:
+    values = values.dropna()
+    return None if values.empty else float(values.mean())
+
+
+def _median(values: pd.Series) -> float | None:
+    return None if values.empty else float(values.median())

@@ -1,0 +1,163 @@
+"""What a comparison is: one task in one or more arms, a list of methods, seeds. Read from a TOML file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SUITES = Path(__file__).parent / "suites"
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Label = Annotated[str, Field(min_length=1, max_length=40)]
+Seed = Annotated[int, Field(ge=0)]
+Options = dict[str, Any]
+
+
+class SuiteError(ValueError):
+    """A suite that is unknown or not well formed; the message is one line, meant for the command line."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Arm(_Strict):
+    """The task with certain options: every method runs in every arm."""
+
+    name: Name
+    title: str
+    options: Options = {}
+
+
+class MethodRow(_Strict):
+    """One line of the comparison."""
+
+    label: Label
+    method: str
+    args: Options = {}
+    """Hyperparameters of the method."""
+    task_options: Options = {}
+    """Override those of suite and arm: how a reference such as training on the source only is put."""
+    role: Literal["method", "reference"] = "method"
+    """A reference is drawn as a line to compare with."""
+    group: Label | None = None
+    """Rows of one group are candidates: the one with the best validation score stands for them all."""
+
+
+class Suite(_Strict):
+    """A comparison."""
+
+    name: Name
+    title: str
+    description: str
+    task: str
+    task_options: Options = {}
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Training steps of every run, given to the task as its option `steps`; None: the task's own number."""
+    evaluate_every: Annotated[int, Field(ge=1)]
+    baseline: Label
+    """The label that the others are compared with."""
+    arms: Annotated[list[Arm], Field(min_length=1)]
+    methods: Annotated[list[MethodRow], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Suite:
+        for what, values in (
+            ("arms.name", [arm.name for arm in self.arms]),
+            ("methods.label", [slug(row.label) for row in self.methods]),
+            ("seeds", [str(seed) for seed in self.seeds]),
+        ):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"{what} holds {twice[0]!r} twice (names of result files must differ)")
+        if self.baseline not in self.labels:
+            raise ValueError(f"baseline={self.baseline!r} is not a label; allowed: {', '.join(self.labels)}")
+        everywhere = [
+            self.task_options,
+            *(arm.options for arm in self.arms),
+            *(row.task_options for row in self.methods),
+        ]
+        if any("steps" in options for options in everywhere):
+            raise ValueError("task option 'steps' is set by the suite's own `steps`")
+        return self
+
+    @property
+    def labels(self) -> list[str]:
+        return [row.label for row in self.methods]
+
+    def options_of(self, arm: Arm, row: MethodRow) -> Options:
+        """The task's options for one cell: the suite's, then the arm's, then the row's."""
+        steps = {} if self.steps is None else {"steps": self.steps}
+        return {**self.task_options, **arm.options, **row.task_options, **steps}
+
+    def restricted(
+        self, *, methods: list[str] | None = None, seeds: list[int] | None = None, steps: int | None = None
+    ) -> Suite:
+        """The suite with fewer methods (the baseline always stays, to compare with), other seeds, other steps."""
+        known = {slug(label) for label in self.labels}
+        for method in methods or []:
+            if slug(method) not in known:
+                raise SuiteError(f"unknown method {method!r} in suite {self.name!r}; known: {', '.join(self.labels)}")
+        kept = known if methods is None else {slug(label) for label in [*methods, self.baseline]}
+        changed = {
+            "methods": [row for row in self.methods if slug(row.label) in kept],
+            "seeds": self.seeds if seeds is None else seeds,
+            "steps": self.steps if steps is None else steps,
+        }
+        return Suite.model_validate({**dict(self), **changed})
+
+
+def slug(label: str) -> str:
+    """A label as part of a file name.
+
+    >>> slug("GH++ (rotation, λ=0.5)")
+    'ghpp-rotation-0.5'
+    """
+    plain = label.lower().replace("++", "pp").replace("\N{MINUS SIGN}", "minus ")
+    return re.sub(r"[^a-z0-9.]+", "-", plain).strip("-.")
+
+
+def names() -> list[str]:
+    """The suites that come with the project."""
+    return sorted(path.stem for path in SUITES.glob("*.toml"))
+
+
+def find(name_or_path: str) -> Path:
+    """The file of a suite, by its name or its path."""
+    if name_or_path in names():
+        return SUITES / f"{name_or_path}.toml"
+    path = Path(name_or_path)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    raise SuiteError(f"unknown suite {name_or_path!r}; known: {', '.join(names())}, or the path of a .toml file")
+
+
+def load(path: Path) -> Suite:
+    """Read and check a suite file; SuiteError names the file, the key, the value and what is allowed."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path.name}: not valid TOML: {error}") from error
+    try:
+        return Suite.model_validate(data)
+    except ValidationError as error:
+        raise SuiteError(f"{path.name}: {explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """The first finding of pydantic in one line: key, value, what is allowed; and how many more there are."""
+    findings = error.errors(include_url=False)
+    first = findings[0]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    shown = repr(first["input"])
+    got = f", got {shown if len(shown) <= 60 else shown[:57] + '...'}" if key and first["type"] != "missing" else ""
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return f"{key}: {message}{got}{more}" if key else f"{message}{more}"

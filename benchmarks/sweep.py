@@ -1,0 +1,35 @@
+"""Many runs, side by side, each written as soon as it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import joblib
+import torch
+
+from benchmarks.run import Job, execute
+from benchmarks.schema import Run
+
+
+def default_jobs() -> int:
+    """One run per core; one at a time where an accelerator does the work."""
+    return 1 if torch.cuda.is_available() else int(joblib.cpu_count())
+
+
+def sweep(jobs: Sequence[Job], *, parallel: int) -> Iterator[tuple[Job, Run]]:
+    """Make every run; yields each one as it ends, in any order.
+
+    On an interrupt the running ones leave checkpoints behind, which the next sweep over the same folder goes on from.
+    """
+    if parallel == 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield job, execute(job)
+        return
+    threads = max(job.threads for job in jobs)
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
+        runner = joblib.Parallel(n_jobs=parallel, return_as="generator_unordered", batch_size=1, pre_dispatch=parallel)
+        yield from runner(joblib.delayed(_execute)(job) for job in jobs)
+
+
+def _execute(job: Job) -> tuple[Job, Run]:
+    return job, execute(job)
