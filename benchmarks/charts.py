@@ -14,8 +14,8 @@ from benchmarks.stats import Row
 from benchmarks.suite import Arm
 
 PALETTE = (
-    "#2f6fde", "#d1495b", "#12938a", "#7b56d6", "#e08a1e", "#3a9a4a", "#b0489e", "#8a6d3b", "#1aa3c9", "#9a9a22", "#e26d9b",
-    "#5b6b8c",
+    "#2f6fde", "#d1495b", "#12938a", "#7b56d6", "#e08a1e", "#3a9a4a",
+    "#b0489e", "#8a6d3b", "#1aa3c9", "#9a9a22", "#e26d9b", "#5b6b8c",
 )  # fmt: skip
 """Hues of middle lightness, which stand on white and on near-black."""
 NEUTRAL = "#868d98"
@@ -26,12 +26,11 @@ ROW_PX = 30
 
 def colours(results: Results) -> dict[str, str]:
     """One hue per method, the same in every figure."""
-    methods = [
-        row.label for row in results.suite.methods if row.role == "method" and row.label != results.suite.baseline
-    ]
-    chosen = {label: PALETTE[k % len(PALETTE)] for k, label in enumerate(methods)}
-    groups = {row.group: chosen.get(row.label, NEUTRAL) for row in results.suite.methods if row.group}
-    return {row.label: NEUTRAL for row in results.suite.methods} | groups | chosen
+    suite = results.suite
+    coloured = [row.label for row in suite.methods if row.role == "method" and row.label != suite.baseline]
+    chosen = {label: PALETTE[k % len(PALETTE)] for k, label in enumerate(coloured)}
+    groups = {row.group: chosen[row.label] for row in suite.methods if row.group and row.label in chosen}
+    return {row.label: NEUTRAL for row in suite.methods} | groups | chosen
 
 
 def final_bars(results: Results, arm: Arm) -> go.Figure:

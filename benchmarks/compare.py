@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 0, or 1 when a run failed; SuiteError and ValueError are for the caller to show."""
-    console = Console()
+    console = make_console()
     if args.list:
         list_suites(console)
         return 0
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     publish(folder, whole, console)
     if failed:
         print(
-            f"{failed} of {len(jobs)} runs failed; their files say why, and the same command tries again",
+            f"{failed} of {len(jobs)} runs failed: their files say why; the same command tries again",
             file=sys.stderr,
         )
     return 1 if failed else 0
@@ -84,6 +84,12 @@ def publish(folder: Path, suite: Suite | None, console: Console) -> None:
     write_atomically(summary(results), folder / "summary.json")
     write_report(results, folder / "report.html")
     console.print(f"\n{folder / 'report.html'}", style="bold", soft_wrap=True)
+
+
+def make_console() -> Console:
+    """As wide as the terminal; wide enough for a table where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
 
 
 def check(jobs: list[Job]) -> None:

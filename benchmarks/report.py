@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from benchmarks import charts, exhibits
+from benchmarks import charts
+from benchmarks.panels import gather
 from benchmarks.results import Results
 from benchmarks.schema import utc, write_atomically
 from benchmarks.suite import Arm
@@ -69,6 +70,7 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
     """Everything the page shows of one arm."""
     rows = results.rows[arm.name]
     hues = charts.colours(results)
+    options = {**results.suite.task_options, **arm.options}
     histograms = [
         {"label": row.label, "colour": hues[row.label], "caption": found[0], "figure": found[1]}
         for row in rows
@@ -77,17 +79,13 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
     return {
         "name": arm.name,
         "title": arm.title,
-        "options": ", ".join(
-            f"{key} = {value}" for key, value in {**results.suite.task_options, **arm.options}.items()
-        ),
-        "rows": [
-            {"cells": cells(row), "role": row.role, "group": row.selected, "colour": hues[row.label]} for row in rows
-        ],
+        "options": ", ".join(f"{key} = {value}" for key, value in options.items()),
+        "rows": [{"cells": cells(row), "row": row, "colour": hues[row.label]} for row in rows],
         "bars": charts.final_bars(results, arm),
         "curves": charts.curves(results, arm),
         "times": charts.step_time_bars(results, arm),
         "histograms": histograms,
-        "exhibits": exhibits.gather(results, arm),
+        "exhibits": gather(results, arm),
     }
 
 

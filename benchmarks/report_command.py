@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
-from benchmarks.compare import publish
+from benchmarks.compare import make_console, publish
 
 HELP = "make table and report again from a folder of results"
 
@@ -17,5 +15,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    publish(args.folder, None, Console())
+    publish(args.folder, None, make_console())
     return 0

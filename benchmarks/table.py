@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
@@ -23,7 +23,7 @@ def headings(results: Results) -> list[str]:
     return [
         "method",
         f"final {results.metric}",
-        f"difference to {results.suite.baseline} (95 %)",
+        f"vs {results.suite.baseline} [95 %]",
         "conflicts",
         "step time",
         "runs",
@@ -40,7 +40,7 @@ def cells(row: Row) -> list[str]:
         _difference(row.difference),
         _conflicts(row),
         NONE if row.step_time is None else f"{row.step_time:.2f}x",
-        ", ".join(f"{count} {status}" for status, count in sorted(row.statuses.items(), reverse=True)),
+        _runs(row.statuses),
         _spread(row.best),
     ]
 
@@ -48,14 +48,13 @@ def cells(row: Row) -> list[str]:
 def show(results: Results, console: Console) -> None:
     """Print a table per arm."""
     for arm in results.arms:
-        table = Table(
-            title=arm.title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
-        )
+        table = Table(title=arm.title, title_justify="left", title_style="bold", header_style="dim", box=None)
+        table.collapse_padding, table.pad_edge = True, False
         for k, heading in enumerate(headings(results)):
-            table.add_column(heading, justify="left" if k in (0, 5) else "right", no_wrap=k == 0)
+            table.add_column(heading, justify="right" if k else "left")
         for row in results.rows[arm.name]:
             style = "dim" if row.role == "reference" else "bold" if row.selected else ""
-            table.add_row(*(Text(cell, style=style) for cell in cells(row)))
+            table.add_row(*(Text(cell, style=style, no_wrap=True) for cell in cells(row)))
         console.print()
         console.print(table)
     console.print()
@@ -93,7 +92,7 @@ def notes(results: Results) -> list[str]:
     seeds = sorted({run.identity.seed for run in results.runs})
     steps = "the task's own number of" if results.suite.steps is None else results.suite.steps
     texts = [
-        f"Seeds {_listed(seeds)}; {steps} steps; mean ± sample standard deviation over the seeds (n).",
+        f"Seeds {_listed(seeds)}; {steps} steps; mean ± sample standard deviation over the runs that ended ok.",
         "Differences are paired by seed, with the 95 % t-interval of their mean: wide when seeds are few.",
         "Final: the last step. Best validation: the step with the highest validation score; it sees no target label.",
         "Conflicts: share of measured decisions whose gradients conflict → whose direction conflicts with a task.",
@@ -125,7 +124,18 @@ def _spread(spread: Spread | None) -> str:
     if spread is None:
         return NONE
     deviation = "" if spread.std is None else f" ± {spread.std:.1f}"
-    return f"{spread.mean:.1f}{deviation} ({spread.n})"
+    return f"{spread.mean:.1f}{deviation}"
+
+
+def _runs(statuses: Mapping[str, int]) -> str:
+    """A number, and what did not go well.
+
+    >>> _runs({"ok": 5}), _runs({"ok": 4, "diverged": 1})
+    ('5', '4 of 5 (1 diverged)')
+    """
+    ok, total = statuses.get("ok", 0), sum(statuses.values())
+    bad = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "ok")
+    return f"{ok} of {total} ({bad})" if bad else str(ok)
 
 
 def _difference(difference: Difference | None) -> str:

@@ -12,7 +12,7 @@ function themed(layout) {
     font: { ...layout.font, family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("--soft") },
     hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
   };
-  for (const key of ["xaxis", "yaxis"]) {
+  for (const key of Object.keys({ xaxis: 0, yaxis: 0, ...layout }).filter((name) => /^[xy]axis\d*$/.test(name))) {
     themedLayout[key] = {
       zeroline: false, ...layout[key],
       gridcolor: colour("--line"), linecolor: colour("--line"), tickcolor: colour("--line"), zerolinecolor: colour("--line"),
