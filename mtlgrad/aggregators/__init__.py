@@ -1,5 +1,7 @@
 """Gradient aggregators, one file per paper."""
 
+from mtlgrad.aggregators.agem import AGEM
+from mtlgrad.aggregators.aligned import AlignedMTL
 from mtlgrad.aggregators.base import (
     ElementwiseAggregator,
     GradientAggregator,
@@ -9,25 +11,50 @@ from mtlgrad.aggregators.base import (
     StatefulGramAggregator,
 )
 from mtlgrad.aggregators.cagrad import CAGrad
+from mtlgrad.aggregators.conflict_free import ConFIG
+from mtlgrad.aggregators.dualproj import DualProj
+from mtlgrad.aggregators.fairgrad import FairGrad
 from mtlgrad.aggregators.gh import GH
 from mtlgrad.aggregators.ghpp import GHPlusPlus
-from mtlgrad.aggregators.graddrop import GradDrop
+from mtlgrad.aggregators.graddrop import ActivationGradDrop, GradDrop
+from mtlgrad.aggregators.gradnorm import GradNorm
+from mtlgrad.aggregators.gradvac import GradVac
+from mtlgrad.aggregators.imtl import IMTLG
+from mtlgrad.aggregators.krum import Krum
 from mtlgrad.aggregators.mgda import MGDA
+from mtlgrad.aggregators.modo import MoDo
+from mtlgrad.aggregators.nashmtl import NashMTL
 from mtlgrad.aggregators.negated import NegatedGradient
 from mtlgrad.aggregators.pcgrad import PCGrad
+from mtlgrad.aggregators.sdmgrad import SDMGrad
+from mtlgrad.aggregators.upgrad import UPGrad
 
 __all__ = [
+    "AGEM",
+    "ActivationGradDrop",
+    "AlignedMTL",
     "CAGrad",
+    "ConFIG",
+    "DualProj",
     "ElementwiseAggregator",
+    "FairGrad",
     "GH",
     "GHPlusPlus",
     "GradDrop",
+    "GradNorm",
+    "GradVac",
     "GradientAggregator",
     "GramAggregator",
     "HarmonizingAggregator",
+    "IMTLG",
     "JacobianAggregator",
+    "Krum",
     "MGDA",
+    "MoDo",
+    "NashMTL",
     "NegatedGradient",
     "PCGrad",
+    "SDMGrad",
     "StatefulGramAggregator",
+    "UPGrad",
 ]

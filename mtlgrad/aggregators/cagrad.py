@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import on_host
-from mtlgrad.method import Traits, check_number
+from mtlgrad.method import Traits, check_choice, check_number
 from mtlgrad.solvers.cagrad import cagrad_weights
 from mtlgrad.solvers.pair import cagrad_pair
 
@@ -32,6 +33,8 @@ class CAGrad(GramAggregator):
         Radius of the search ball relative to the mean gradient, >= 0. 0 is the mean; with c < 1 the method converges
         to a stationary point of the mean loss; with c >= 1 it never conflicts, and tends towards `MGDA`. The paper
         uses 0.5 on the toy problem and 0.4 in vision.
+    rescale:
+        "none" (default): the paper's d. "c_squared": d / (1 + c^2), the default of the authors' code. "c": d / (1 + c).
 
     Examples
     --------
@@ -39,7 +42,7 @@ class CAGrad(GramAggregator):
     >>> CAGrad(c=0.0)(J)
     tensor([0.0000, 0.5000])
 
-    Deviations: the paper's d, with no rescaling; the authors' code multiplies by m and divides by 1 + c^2 or 1 + c.
+    Deviations: the authors' code also multiplies d by m; here g_0 is the mean, as in the paper.
     Where the optimal g_w is 0 (a Pareto-stationary point) the dual's formula is undefined and the printed problem has
     many solutions: the one nearest to g_0 is taken, the projection of g_0 on {x : J x >= 0}.
 
@@ -49,13 +52,16 @@ class CAGrad(GramAggregator):
     """
 
     c: float = 0.5
+    rescale: Literal["none", "c_squared", "c"] = "none"
 
     def __post_init__(self) -> None:
         check_number("c", self.c, low=0)
+        check_choice("rescale", self.rescale, ("none", "c_squared", "c"))
 
     @property
     def traits(self) -> Traits:
         return Traits(non_conflicting=self.c >= 1, closed_form_pair=True)
 
     def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        return on_host(lambda G: cagrad_weights(G, self.c)[1], gram, pair=lambda G: cagrad_pair(G, self.c))
+        weights = on_host(lambda G: cagrad_weights(G, self.c)[1], gram, pair=lambda G: cagrad_pair(G, self.c))
+        return weights / {"none": 1.0, "c_squared": 1.0 + self.c**2, "c": 1.0 + self.c}[self.rescale]

@@ -60,15 +60,19 @@ class PCGrad(HarmonizingAggregator):
         )
 
     def _parts(self, gram: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        m = gram.shape[0]
-        if self.order == "random" and m > 2:
-            keys = torch.rand(m, m, generator=generator).numpy()
-        else:  # with one other task there is nothing to draw
-            keys = np.tile(np.arange(m, dtype=np.float64), (m, 1))
-        # A row of keys sorts the others; one's own key comes last and is cut off.
-        np.fill_diagonal(keys, m)
-        others = keys.argsort(axis=1)[:, : m - 1]
+        others = orders_of_others(len(gram), generator, shuffle=self.order == "random")
         return on_host(lambda G: _project_in_turn(G, others), gram, pair=harmonize_pair)
+
+
+def orders_of_others(m: int, generator: torch.Generator | None, *, shuffle: bool = True) -> np.ndarray:
+    """The other tasks [m, m - 1] in the order in which each task meets them: at random, or by index."""
+    if shuffle and m > 2:
+        keys = torch.rand(m, m, generator=generator).numpy()
+    else:  # with one other task there is nothing to draw
+        keys = np.tile(np.arange(m, dtype=np.float64), (m, 1))
+    # A row of keys sorts the others; one's own key comes last and is cut off.
+    np.fill_diagonal(keys, m)
+    return keys.argsort(axis=1)[:, : m - 1]
 
 
 def _project_in_turn(G: Array, others: np.ndarray) -> Array:

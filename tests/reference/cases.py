@@ -31,6 +31,7 @@ class Case:
     provenance: str
     arguments: dict[str, Any] = field(default_factory=dict)
     losses: list[float] | None = None
+    features: Rows | None = None
     seed: int = 0
 
 
@@ -69,6 +70,78 @@ CASES = [
     Case("mgda", CONFLICT, [0.2, 0.4], "Algorithm 1: w1 = (2 + 1) / (1 + 2 + 2) = 3/5"),
     Case("mgda", AGREE, [1.0, 1.0], "Algorithm 1: (2 - 2) / 2 = 0, so the shorter gradient"),
     Case("cagrad", CONFLICT, [0.0, 0.5], "Eq. 3 with c = 0: the mean", {"c": 0.0}),
+    Case("upgrad", CONFLICT, [0.25, 0.75], "Eq. 3: the mean of the projections (1/2, 1/2) and (0, 1)"),
+    Case("dualproj", [[1.0, 0.0], [-3.0, 1.0]], [0.0, 0.5], "GEM Eq. 8: (-1, 1/2), brought to x1 >= 0"),
+    Case("agem", CONFLICT, [1.0, 1.0], "Eq. 11: g2 loses its part along g1, (0, 1), and g1 is added"),
+    Case("agem", CONFLICT, [-0.5, 1.5], "Eq. 11: g1 becomes (1/2, 1/2), and g2 is added", {"main": 1}),
+    Case("gradvac", CONFLICT, [0.5, 1.5], "Eq. 3 with all targets 0, as at first: PCGrad"),
+    Case(
+        "sdmgrad",
+        CONFLICT,
+        [0.2, 0.4],
+        "Algorithm 1 with lambda = 0, to convergence: MGDA",
+        {"lam": 0.0, "lr": 0.5, "steps": 200},
+    ),
+    Case(
+        "modo",
+        [[1.0, 0.0], [0.0, 2.0]],
+        [0.575, 0.85],
+        "Eq. 2.9: lambda = 1/2 - (0.05, 0.2), back on the simplex (0.575, 0.425)",
+        {"rho": 0.0},
+    ),
+    Case(
+        "nashmtl",
+        CONFLICT,
+        [
+            (1 - math.sqrt(0.5)) / math.sqrt(1 - math.sqrt(0.5)),
+            math.sqrt(0.5) / math.sqrt(1 - math.sqrt(0.5)),
+        ],
+        "G w = 1/w, so w_k = 1 / (|g_k| sqrt(1 + cos)) with cos = -1/sqrt(2)",
+    ),
+    Case(
+        "nashmtl",
+        [[1.0, 0.0], [0.0, 2.0]],
+        [math.sqrt(0.5)] * 2,
+        "w = (1, 1/2), d = (1, 1), cut to length 1",
+        {"max_norm": 1.0},
+    ),
+    Case("fairgrad", [[1.0, 0.0], [0.0, 8.0]], [1.0, 0.5], "G w = w^(-1/2): 64 w2 = w2^(-1/2), so w2 = 1/16"),
+    Case("imtlg", [[1.0, 0.0], [0.0, 3.0]], [0.75, 0.75], "Eq. 4: w1 = 3 w2"),
+    Case("alignedmtl", [[1.0, 0.0], [0.0, 2.0]], [1.0, 1.0], "Algorithm 1: both singular values become 1"),
+    Case(
+        "alignedmtl",
+        [[1.0, 0.0], [0.0, 2.0]],
+        [math.sqrt(2.5), 3 * math.sqrt(2.5)],
+        "both become sqrt((1 + 4) / 2)",
+        {"preference": (1.0, 3.0), "scale": "rmse"},
+    ),
+    Case("config", [[1.0, 0.0], [0.0, 3.0]], [2.0, 2.0], "Eq. 2-4: along (1, 1), of length (1 + 3) / sqrt(2)"),
+    Case("gradnorm", CONFLICT, [0.0, 1.0], "Algorithm 1: the first step has weights 1", losses=[1.0, 2.0]),
+    Case(
+        "krum",
+        [[1.0], [1.1], [1.2], [1.4], [-9.0]],
+        [1.1],
+        "Sec. 4, 2 neighbours: scores .05, .02, .05, .13",
+        {"byzantine": 1},
+    ),
+    Case(
+        "krum", [[0.0], [3.0], [5.0]], [4.0], "Multi-Krum, 1 neighbour: scores 9, 4, 4", {"byzantine": 0, "selected": 2}
+    ),
+    Case(
+        "cagrad",
+        [[2.0, 0.0], [0.0, 2.0]],
+        [1.2, 1.2],
+        "both rows share g_w = g_0, so d = (1 + c) g_0, over 1 + c^2",
+        {"c": 0.5, "rescale": "c_squared"},
+    ),
+    Case("cagrad", [[2.0, 0.0], [0.0, 2.0]], [1.0, 1.0], "as above, over 1 + c", {"c": 0.5, "rescale": "c"}),
     Case("graddrop", [[1.0, -2.0], [3.0, -1.0]], [4.0, -3.0], "Algorithm 1: coordinates of one sign have P = 1 or 0"),
     Case("graddrop", CONFLICT, [0.0, 1.0], "Algorithm 1: everything leaks", {"leak": 1.0}),
+    Case(
+        "graddrop_activations",
+        [[1.0, -2.0, 1.0, 5.0], [2.0, 3.0, -1.0, 1.0]],
+        [3.0, 1.0, 0.0, 6.0],
+        "Algorithm 1: sign(z) g summed over the batch is (2, -3) and (1, -4): P = 1 and 0, so nothing is masked",
+        features=[[1.0, -1.0], [2.0, -1.0]],
+    ),
 ]

@@ -1,0 +1,63 @@
+"""ConFIG: conflict-free inverse gradients (Liu, Chu and Thuerey, ICLR 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlgrad.aggregators.base import GramAggregator
+from mtlgrad.aggregators.host import Array, on_host
+from mtlgrad.method import Traits
+from mtlgrad.solvers.pair import equal_cosine_pair
+from mtlgrad.solvers.scaling import RESOLUTION, unit_diagonal
+from mtlgrad.solvers.spectral import equal_cosine_weights
+
+
+@dataclass(frozen=True)
+class ConFIG(GramAggregator):
+    r"""The direction that makes one angle with all gradients, as long as their summed projections on it.
+
+    With U the gradients scaled to length 1 and + the pseudo-inverse:
+
+    .. math:: d = \Bigl(\sum_i g_i^\top \hat d\Bigr)\, \hat d, \qquad \hat d = \frac{U^+ \mathbf 1}{\|U^+ \mathbf 1\|}
+
+    Shapes: J [m, n] -> d [n]; G [m, m] -> w [m]. Solved on the cosines of the gradients: U^+ 1 = U^T (U U^T)^+ 1,
+    so that no [m, n] matrix is ever inverted.
+
+    Examples
+    --------
+    >>> J = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
+    >>> ConFIG()(J)
+    tensor([2., 2.])
+
+    Deviations: none where the gradients are independent, and d then conflicts with no task. Dependent gradients may
+    allow no common angle; then the angles are the nearest to equal in the least-squares sense, d may conflict
+    although the name denies it, and `fell_back` says so. Opposite gradients give d = 0. Zero gradients take no part.
+    The authors' code solves a least-squares problem of size m x n, which a common LAPACK driver answers with 0 for
+    rows that hold zero columns.
+
+    References
+    ----------
+    Liu, Chu, Thuerey, "ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks", ICLR 2025,
+    Eq. 2-4.
+    """
+
+    traits = Traits(closed_form_pair=True)
+
+    def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        return on_host(equal_cosine_weights, gram, pair=equal_cosine_pair)
+
+    def _fell_back(self, gram: Tensor) -> Tensor:
+        weights = self._weights(gram, losses=None, generator=None)
+        if len(gram) <= 2:  # two gradients that are not opposite always have a bisector
+            return (weights == 0).all()
+        return torch.tensor(_angles_differ(gram.numpy(), weights.numpy()))
+
+
+def _angles_differ(gram: Array, weights: Array) -> bool:
+    cosines, norms, live = unit_diagonal(gram)
+    projections = (cosines @ (weights * norms))[live]
+    return not weights.any() or bool(np.ptp(projections) > RESOLUTION * (np.abs(weights) @ norms))

@@ -1,0 +1,54 @@
+"""DualProj: the projection of GEM, gradient episodic memory (Lopez-Paz and Ranzato, NeurIPS 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlgrad.aggregators.base import GramAggregator
+from mtlgrad.aggregators.host import Array, on_host
+from mtlgrad.method import Traits
+from mtlgrad.solvers.cone import project_onto_dual_cone
+from mtlgrad.solvers.pair import dual_projection_pair
+
+
+@dataclass(frozen=True)
+class DualProj(GramAggregator):
+    r"""The direction nearest to the mean gradient that hurts no task.
+
+    .. math:: d = \arg\min_x \tfrac12 \|x - g_0\|^2 \ \text{s.t.}\ J x \ge 0, \qquad g_0 = \tfrac1m \sum_i g_i
+
+    Shapes: J [m, n] -> d [n]; G [m, m] -> w [m]. Solved exactly from G through the dual: w = 1/m + v, v >= 0. A zero
+    gradient constrains nothing and has weight 1/m.
+
+    Examples
+    --------
+    The mean of these two, (0, 0.5), hurts neither; after the second grows it hurts the first.
+
+    >>> J = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])
+    >>> DualProj()(J)
+    tensor([0.0000, 0.5000])
+    >>> DualProj()(torch.tensor([[1.0, 0.0], [-3.0, 1.0]]))
+    tensor([0.0000, 0.5000])
+
+    Deviations: GEM projects the gradient of the current task, with one constraint for each task in its memory; here
+    the tasks are trained together and their mean takes that place, as in torchjd, whose name for it this is. GEM's
+    optional margin (v >= gamma instead of v >= 0) is left out: it trades the optimum away.
+
+    References
+    ----------
+    Lopez-Paz, Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017, Eq. 8-11.
+    """
+
+    traits = Traits(non_conflicting=True, closed_form_pair=True)
+
+    def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        return on_host(_projected_mean, gram, pair=lambda G: dual_projection_pair(G, torch.full_like(G[0], 0.5)))
+
+
+def _projected_mean(gram: Array) -> Array:
+    m = len(gram)
+    return project_onto_dual_cone(gram, np.full((1, m), 1.0 / m))[0]
