@@ -72,7 +72,7 @@ def harmonized_gradient(jacobian: Array, i: int) -> Array:
 
 def upgrad(jacobian: Array) -> Array:
     """d [n]: the mean of the projections of every gradient onto {x : J x >= 0} (Quinton and Rey 2024)."""
-    return np.mean([_project(jacobian, row) for row in jacobian], axis=0)
+    return np.asarray(np.mean([_project(jacobian, row) for row in jacobian], axis=0))
 
 
 def dualproj(jacobian: Array) -> Array:
@@ -112,7 +112,7 @@ def cagrad_direction(jacobian: Array, c: float) -> Array:
     mean = jacobian.mean(0)
     length = float(np.linalg.norm(mean))
     if length == 0.0 or c == 0.0:
-        return mean
+        return np.asarray(mean)
     units, norms = _unit_rows(jacobian)
     direction, worst = cp.Variable(len(mean)), cp.Variable()
     shortest = norms[norms > 0.0].min()
@@ -174,7 +174,10 @@ def _unit_rows(jacobian: Array) -> tuple[Array, Array]:
 def _solve(objective: Any, constraints: list[Any]) -> None:
     cp = _cvxpy()
     problem = cp.Problem(objective, constraints)
-    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-12)
+    try:
+        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-12)
+    except cp.SolverError as error:
+        raise ArithmeticError(f"Clarabel failed; the oracle has no answer here: {error}") from error
     if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE) or not math.isfinite(problem.value):
         raise ArithmeticError(f"Clarabel ended with status {problem.status!r}; the oracle has no answer here")
 

@@ -57,7 +57,7 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
     weights = points + push / norms
     # |x|^2 = x . uJ at a projection: loses fewer digits than |x|^2 itself when the multipliers are large.
     squares = np.einsum("km,km->k", scaled, slopes + push @ cosines)
-    lengths = np.abs(scaled + push).sum(1)
+    lengths = np.abs(scaled).sum(1) + push.sum(1)
     weights[squares < (RESOLUTION * lengths) ** 2] = 0.0
     return weights
 
@@ -150,4 +150,4 @@ def _solve_on_support(cosines: Array, slopes: Array, support: Mask) -> Array:
 
 def _nnls_rounds(root: Array) -> int:
     """SciPy stops at 3 m exchanges, which degenerate cones (parallel gradients) can exceed."""
-    return 30 * root.shape[1]
+    return 30 * len(root.T)

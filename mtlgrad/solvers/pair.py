@@ -52,7 +52,7 @@ def dual_projection_pair(gram: Tensor, point: Tensor) -> Tensor:
     first, second = suffices.unbind()
     push = torch.where(torch.stack((first, second & ~first)), push, 0.0)
     after = slopes + push + cosine * push.flip(0)
-    lost = (start * after).sum() < (RESOLUTION * (start + push).abs().sum()) ** 2
+    lost = (start * after).sum() < (RESOLUTION * (start.abs() + push).sum()) ** 2
     harmless = (slopes >= 0.0).all() | first | second
     return torch.where(harmless & ~lost, point + push / safe, 0.0)
 

@@ -52,7 +52,7 @@ def nearest_to_origin(units: Array, norms: Array) -> Array:
     target[p] = 1.0
     # 30 m exchanges: SciPy's default of 3 m can fall short with parallel gradients.
     weights = nnls(system, target, maxiter=30 * m)[0] * system[p]
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def min_norm_residual(gram: Array, weights: Array) -> float:
@@ -88,4 +88,4 @@ def project_onto_simplex(point: Array) -> Array:
     descending = np.sort(point)[::-1]
     excess = (np.cumsum(descending) - 1.0) / np.arange(1, len(point) + 1)
     threshold = excess[np.count_nonzero(descending > excess) - 1]
-    return np.maximum(point - threshold, 0.0)
+    return np.asarray(np.maximum(point - threshold, 0.0))

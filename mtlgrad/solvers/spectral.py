@@ -104,7 +104,7 @@ def equal_projection_weights(gram: Array) -> Array:
     total = weights.sum()
     if abs(total) <= RANK_TOLERANCE * np.abs(weights).sum():
         return np.zeros_like(norms)
-    return weights / total
+    return np.asarray(weights / total)
 
 
 def equal_projection_residual(gram: Array, weights: Array) -> float:
@@ -165,8 +165,8 @@ def equal_cosine_weights(gram: Array) -> Array:
 def equal_cosine_residual(gram: Array, weights: Array) -> float:
     """How far d = w J is from ConFIG's: 0 at the solution, dimensionless.
 
-    d is along the least-squares solution x of U x = 1 when Ghat (Ghat y - 1) = 0 for some multiple y of |g| w; its
-    length is sum_i g_i . d / |d|. Each is taken relative to the lengths combined. Zero weights claim Ghat 1 = 0.
+    d is along the least-squares solution of U x = 1 when Ghat (U d - k) = 0 for some k, and has the right length when
+    |d|^2 = sum_i g_i . d. Each is taken relative to the lengths combined. Zero weights claim Ghat 1 = 0.
 
     Examples
     --------
@@ -178,13 +178,12 @@ def equal_cosine_residual(gram: Array, weights: Array) -> float:
     scaled = weights[live] * norms
     if not scaled.any():
         return float(np.abs(cosines.sum(1)).max(initial=0.0) / max(len(norms), 1))
-    projections = cosines @ scaled
-    square = float(scaled @ projections)
+    projections, total = cosines @ scaled, cosines.sum(1)
     reach = float(np.abs(scaled).sum())
-    multiple = square / float(projections.sum())
-    aligned = np.abs(cosines @ (projections - multiple)).max() / reach
-    length = abs(square**1.5 - float(norms @ projections) * np.sqrt(square))
-    return float(max(aligned, length / (np.sqrt(square) * reach * (np.sqrt(square) + norms.sum()))))
+    pulled = cosines @ projections
+    aligned = np.abs(pulled - total * (float(pulled @ total) / float(total @ total))).max() / reach
+    length = abs(float(scaled @ projections) - float(norms @ projections))
+    return float(max(aligned, length / (reach * (reach + norms.sum()))))
 
 
 def _range(gram: Array) -> tuple[Array, Array]:
