@@ -59,9 +59,7 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
             customdata=[run.identity.seed for run in seeds],
             hovertemplate=f"{name}, seed %{{customdata}}<br>%{{x:.2f}}<extra></extra>",
         )
-        figure.add_annotation(
-            y=name, x=1.0, xref="paper", xanchor="left", xshift=6, text=f"{row.final.mean:.1f}", showarrow=False
-        )
+        _label_right(figure, name, f"{row.final.mean:.1f}")
     references = [row for row in rows if row.role == "reference"]
     for row in references:
         assert row.final is not None
@@ -97,13 +95,12 @@ def step_time_bars(results: Results, arm: Arm) -> go.Figure:
             orientation="h",
             marker_color=[hues[row.label] for row in rows],
             marker_opacity=0.85,
-            text=[f"{row.step_time:.2f}x" for row in rows],
-            textposition="outside",
-            cliponaxis=False,
             customdata=[row.step_ms for row in rows],
             hovertemplate="%{y}<br>%{customdata:.1f} ms a step<extra></extra>",
         )
     )
+    for row in rows:
+        _label_right(figure, row.label, f"{row.step_time:.2f}x")
     figure.add_vline(x=1, line={"dash": "dash", "width": 1.5, "color": NEUTRAL})
     figure.update_layout(
         height=ROW_PX * len(rows) + 90,
@@ -130,6 +127,7 @@ def curves(results: Results, arm: Arm) -> go.Figure:
         figure.add_scatter(
             x=[*steps, *reversed(steps)],
             y=[*(mean + std), *reversed(mean - std)],
+            mode="lines",
             fill="toself",
             fillcolor=_faint(hues[row.label], 0.12),
             line_width=0,
@@ -140,6 +138,7 @@ def curves(results: Results, arm: Arm) -> go.Figure:
         figure.add_scatter(
             x=steps,
             y=mean,
+            mode="lines",
             name=row.label,
             legendgroup=row.label,
             line={"color": hues[row.label], "width": 2, "dash": "dash" if reference else "solid"},
@@ -185,14 +184,19 @@ def inner_products(results: Results, arm: Arm, row: Row) -> tuple[str, go.Figure
         barmode="overlay",
         showlegend=False,
         height=170,
-        margin={"l": 34, "r": 8, "t": 6, "b": 28},
-        xaxis={"nticks": 5, "showgrid": False, "tickformat": ".1~g"},
-        yaxis={"nticks": 4, "ticksuffix": " %", "type": "linear", "rangemode": "tozero"},
+        margin={"l": 8, "r": 8, "t": 6, "b": 28},
+        xaxis={"nticks": 4, "showgrid": False, "tickformat": ".1~g", "tickangle": 0},
+        yaxis={"nticks": 4, "ticksuffix": " %", "automargin": True, "rangemode": "tozero"},
     )
     negative = f"{100 * (before < 0).mean():.0f} %"
     # A product of exactly orthogonal gradients is a rounding error of either sign.
     changed = f" → {100 * (after < -1e-6 * edge).mean():.0f} %" if after.size else ""
     return f"negative: {negative}{changed}", figure
+
+
+def _label_right(figure: go.Figure, y: str, text: str) -> None:
+    """A number in the right margin, where no bar or line covers it."""
+    figure.add_annotation(y=y, x=1.0, xref="paper", xanchor="left", xshift=6, text=text, showarrow=False)
 
 
 def _numbers(phases: Sequence[PhaseSamples], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:

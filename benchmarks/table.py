@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -16,6 +17,7 @@ from benchmarks.stats import Difference, Row, Spread
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
+HEADING_WIDTH = 10
 
 
 def headings(results: Results) -> list[str]:
@@ -51,10 +53,12 @@ def show(results: Results, console: Console) -> None:
         table = Table(title=arm.title, title_justify="left", title_style="bold", header_style="dim", box=None)
         table.collapse_padding, table.pad_edge = True, False
         for k, heading in enumerate(headings(results)):
-            table.add_column(heading, justify="right" if k else "left")
+            # headings give way, numbers do not
+            narrow = textwrap.fill(heading, HEADING_WIDTH, break_long_words=False)
+            table.add_column(narrow, justify="right" if k else "left", no_wrap=True)
         for row in results.rows[arm.name]:
             style = "dim" if row.role == "reference" else "bold" if row.selected else ""
-            table.add_row(*(Text(cell, style=style, no_wrap=True) for cell in cells(row)))
+            table.add_row(*(Text(cell, style=style) for cell in cells(row)))
         console.print()
         console.print(table)
     console.print()
