@@ -39,9 +39,7 @@ class Architecture:
 ARCHITECTURES = {
     # 3x3: one value per cell of the scene, which the small map's receptive field would not tell apart once averaged
     "small": Architecture(stem=16, stages=(32, 64), depths=(1, 1), grid=3, width=96, dropout=0.0),
-    "published": Architecture(
-        stem=64, stages=(64, 128, 256, 512), depths=(2, 2, 2, 2), grid=1, width=512, dropout=0.1
-    ),
+    "published": Architecture(stem=64, stages=(64, 128, 256, 512), depths=(2, 2, 2, 2), grid=1, width=512, dropout=0.1),
 }
 """`published` is ResNet-18 with features of 512."""
 
@@ -146,7 +144,7 @@ class Tirg(nn.Module):
         super().__init__()
         if form not in get_args(Form):
             raise ValueError(f"form={form!r} is unknown; allowed: {get_args(Form)}")
-        channels, width = backbone.config.hidden_sizes[-1], architecture.width
+        channels, width = list(backbone.config.hidden_sizes or ())[-1], architecture.width
         self.form = form
         self.backbone = backbone
         self.head = nn.Sequential(
@@ -175,9 +173,7 @@ class Tirg(nn.Module):
         return self.scale * F.normalize(x, dim=1)
 
 
-def build(
-    *, words: int, seed: int, architecture: str = "small", form: Form = "fc", weights: str | None = None
-) -> Tirg:
+def build(*, words: int, seed: int, architecture: str = "small", form: Form = "fc", weights: str | None = None) -> Tirg:
     """A model on the CPU. Torch's global random state is left as it was.
 
     Parameters

@@ -26,6 +26,7 @@ HALF_SIZE = {"small": 4 / 64, "large": 8 / 64}
 """From a thing's centre to its edge, as a share of the image's side; the published 4 and 8 pixels of 64."""
 
 _SAMPLES = 4  # per pixel and axis: what tells a small rectangle from a small circle when a thing is four pixels wide
+_EDGE = 1e-6  # a sample on an edge is outside, whichever way its coordinates were rounded
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _coverage(shape: str, name: str, row: float, column: float, size: int) -> np
     """Which share of each pixel the shape covers, float32 [size, size]."""
     if name not in HALF_SIZE:
         raise ValueError(f"size={name!r} is unknown; allowed: {tuple(HALF_SIZE)}")
-    half = HALF_SIZE[name]
+    half = HALF_SIZE[name] - _EDGE
     samples = (np.arange(size * _SAMPLES) + 0.5) / (size * _SAMPLES)
     dy, dx = np.meshgrid(samples - row, samples - column, indexing="ij")
     if shape == "rectangle":
@@ -96,4 +97,5 @@ def _coverage(shape: str, name: str, row: float, column: float, size: int) -> np
         inside = (np.abs(dy) <= half) & (2 * np.abs(dx) <= dy + half)  # no width at the apex, 2 half at the base
     else:
         raise ValueError(f"shape={shape!r} is unknown; allowed: ('rectangle', 'circle', 'triangle')")
-    return inside.reshape(size, _SAMPLES, size, _SAMPLES).mean(axis=(1, 3), dtype=np.float32)
+    shares: np.ndarray = inside.reshape(size, _SAMPLES, size, _SAMPLES).mean(axis=(1, 3), dtype=np.float32)
+    return shares

@@ -60,10 +60,7 @@ def pairs(part: Part) -> frozenset[tuple[str, str]]:
     """
     parity = {"train": 0, "test": 1}[part]
     return frozenset(
-        (color, shape)
-        for i, color in enumerate(COLORS)
-        for j, shape in enumerate(SHAPES)
-        if (i + j) % 2 == parity
+        (color, shape) for i, color in enumerate(COLORS) for j, shape in enumerate(SHAPES) if (i + j) % 2 == parity
     )
 
 
@@ -265,9 +262,7 @@ def _draw_thing(allowed: Collection[tuple[str, str]], rng: np.random.Generator) 
     return Thing(SIZES[rng.integers(len(SIZES))], color, shape)
 
 
-def _draw_modification(
-    scene: Scene, allowed: Collection[tuple[str, str]], rng: np.random.Generator
-) -> Modification:
+def _draw_modification(scene: Scene, allowed: Collection[tuple[str, str]], rng: np.random.Generator) -> Modification:
     """One that speaks of `scene`, though it may not fit: a removal may leave open which thing is meant."""
     kind = rng.integers(3)
     if kind == 0:

@@ -220,7 +220,7 @@ class Retrieval(Task):
     def _recalls(self, part: Encoded, kinds: tuple[str, ...]) -> dict[str, float]:
         gallery = self._gallery(part)
         everything = torch.arange(len(part), device=part.images.device)
-        recalls = {}
+        recalls: dict[str, float] = {}
         for kind in kinds:
             queries, _ = self._queries(part, gallery, everything, attacked=kind == "adversarial")
             found = ranks(queries, gallery, wanted=part.wanted, scenes=part.scenes, sources=part.sources)
@@ -259,9 +259,7 @@ class Retrieval(Task):
                 images.append(pixels)
         return torch.cat(features), torch.cat(images)
 
-    def _test_loss(
-        self, images: Tensor, *, text: Tensor, gallery: Tensor, correct: Tensor, admitted: Tensor
-    ) -> Tensor:
+    def _test_loss(self, images: Tensor, *, text: Tensor, gallery: Tensor, correct: Tensor, admitted: Tensor) -> Tensor:
         return gallery_softmax(self._model.compose(images, text), gallery, correct, admitted)
 
     def state_dict(self) -> dict[str, Any]:
@@ -280,9 +278,7 @@ class Retrieval(Task):
         for attacked in (False, True):
             features, images = self._queries(part, gallery, rows, attacked=attacked)
             first = similarities(features, gallery, part.sources[rows]).topk(exhibits.SHOWN, dim=1).indices
-            found = ranks(
-                features, gallery, wanted=part.wanted[rows], scenes=part.scenes, sources=part.sources[rows]
-            )
+            found = ranks(features, gallery, wanted=part.wanted[rows], scenes=part.scenes, sources=part.sources[rows])
             strips += [
                 exhibits.strip(
                     text=self._parts.test.texts[int(row)],
