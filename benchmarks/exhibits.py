@@ -12,6 +12,7 @@ STARTS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee")
 """One hue per start: Tol's bright scheme, distinct for colour-blind readers, on paper and on a dark screen."""
 NEUTRAL = "rgba(128, 128, 128, 0.9)"
 """Lines and text that must read on white and on black."""
+FRONT = "rgb(150, 150, 150)"
 LANDSCAPE = ((0, "rgba(128, 128, 128, 0.28)"), (1, "rgba(128, 128, 128, 0)"))
 """Low losses shaded."""
 
@@ -30,9 +31,9 @@ def trajectories(panels: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         column] over x and y, or is None.
 
     >>> line = [[0.0, 0.0], [1.0, 1.0]]
-    >>> shown = {"axes": ["x1", "x2"], "starts": [0], "paths": [line], "reached": [True], "front": line, "contours": None}
-    >>> len(trajectories({"sum": shown, "MGDA": shown}).data)
-    6
+    >>> one = {"axes": ["x1", "x2"], "starts": [0], "paths": [line], "reached": [True], "front": line, "contours": None}
+    >>> [trace.name for trace in trajectories({"sum": one, "MGDA": one}).data]
+    ['Pareto set', 'start 0', 'Pareto set', 'start 0']
     """
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
@@ -97,13 +98,12 @@ def _panel(exhibit: Mapping[str, Any], *, legend: bool) -> list[go.Contour | go.
         go.Scatter(
             x=x,
             y=y,
-            mode="lines" if len(set(exhibit_points(exhibit["front"]))) > 1 else "markers",
+            mode="lines+markers",  # markers too: a Pareto set may be a single point
             name="Pareto set",
             legendgroup="front",
             showlegend=legend,
-            line={"color": NEUTRAL, "width": 6},
-            marker={"color": NEUTRAL, "size": 12},
-            opacity=0.75,
+            line={"color": FRONT, "width": 6},
+            marker={"color": FRONT, "size": 6, "opacity": 1},
             hoverinfo="skip",
         )
     )
@@ -133,10 +133,6 @@ def _panel(exhibit: Mapping[str, Any], *, legend: bool) -> list[go.Contour | go.
             )
         )
     return traces
-
-
-def exhibit_points(points: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
-    return [tuple(point) for point in points]
 
 
 def _extent(exhibits: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:

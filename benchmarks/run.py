@@ -39,7 +39,9 @@ from tasks.loop import Event, train
 from tasks.registry import make_task
 
 CHECKPOINT_EVERY = 50
-"""Steps: seconds of work on the tasks of this project, which is what a killed process may lose."""
+"""Steps: seconds of work on a network, which is what a killed process may lose."""
+CHECKPOINTS = 50
+"""At most so many a run: on a problem of microseconds a step, saving would take longer than training."""
 LIVE_EVERY_S = 0.25
 """A progress bar needs no more."""
 
@@ -127,7 +129,7 @@ def execute(job: Job) -> Run:
                 accelerator=accelerator,
                 on_event=_reporter(job, task.metric),
                 checkpoint=job.checkpoint,
-                checkpoint_every=CHECKPOINT_EVERY,
+                checkpoint_every=max(CHECKPOINT_EVERY, task.total_steps // CHECKPOINTS),
             )
         finally:
             accelerator.end_training()

@@ -10,6 +10,7 @@ from typing import Any, cast
 from tasks.base import Task
 
 TASKS: dict[str, str] = {
+    "toy": "tasks.toy.task:Toy",
     "uda": "tasks.uda.task:UDA",
 }
 """Name to `module:class`. Each class takes `steps` among its options: the length of a run, schedules included."""

@@ -163,6 +163,7 @@ class Toy(Task):
                 "axes": axes,
                 "starts": self.starts,
                 "paths": paths,
+                "reached": (self.problem.distance(self._positions()) <= REACHED).tolist(),
                 "front": _rounded(front),
                 "contours": contours,
             }
