@@ -27,6 +27,7 @@ PROPERTIES = {
     "stateful": "stateful",
     "closed_form_pair": "m=2 on device",
     "needs_losses": "needs losses",
+    "needs_features": "at features",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mtlgrad.aggregators.base import GradientAggregator, JacobianAggregator
+from mtlgrad.aggregators.base import GradientAggregator, GramAggregator, JacobianAggregator
 from mtlgrad.decision import Decision, decide, merge, outcome, select_state
 from mtlgrad.diagnostics import StepRecord
 from mtlgrad.gradients import TaskGradients
@@ -43,7 +43,8 @@ class Balancer:
     seed:
         Seeds the generator that stochastic methods draw from.
     diagnose_every:
-        With a scalarizer, measure the Gramian on every k-th step too, so that the record shows conflicts; 0: never.
+        Measure the Gramian on every k-th step even where the method needs none (a scalarizer, weights that are
+        held), so that the record shows conflicts; 0: never.
 
     Raises
     ------
@@ -88,7 +89,7 @@ class Balancer:
         self._tasks: tuple[str, ...] | None = None if tasks is None else _task_names("tasks", tasks)
         if self._tasks is not None:
             method.check_tasks(len(self._tasks))
-        # Gramian methods draw on the host, where they solve; Jacobian methods where the gradients are.
+        # Jacobian methods draw where the gradients are, the others on the host: m numbers at most.
         self._device = self._shared[0].device if isinstance(method, JacobianAggregator) else torch.device("cpu")
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._states: list[State] | None = None
@@ -125,14 +126,23 @@ class Balancer:
             Naming the argument, the value and what is allowed; nothing has changed then.
         """
         ordered = self._check_losses(losses)
-        if features is not None:
+        if features is None:
+            if self.method.traits.needs_features:
+                raise ValueError(
+                    f"{self.method.name} works at the shared representation z: call backward(..., features=z)"
+                )
+        else:
             features = _features(features)
+            if self.method.traits.needs_features and len(features) != 1:
+                raise ValueError(f"{self.method.name} works at one representation, got {len(features)} features")
             if self._window_losses is not None or self._group_names:
                 what = "groups=" if self._group_names else "accumulate()"
                 raise ValueError(f"features= takes one decision on one batch's representation: not with {what}")
         try:
             if isinstance(self.method, Scalarizer):
                 record = self._scalarize(self.method, ordered, retain_graph, diagnose=self._due())
+            elif (settled := self._foreseen()) is not None:
+                record = self._backward_settled(*settled, ordered, retain_graph)
             elif features is not None:
                 record = self._backward_at(ordered, features, retain_graph)
             else:
@@ -153,6 +163,8 @@ class Balancer:
         ordered = self._check_losses(losses)
         if isinstance(self.method, Scalarizer):
             self._scalarize(self.method, ordered, retain_graph=False, diagnose=False)
+        elif self.method.traits.needs_features:
+            raise ValueError(f"{self.method.name} decides at one batch's representation: not with accumulate()")
         elif self.apply == "loss":
             raise ValueError(
                 "apply='loss' back-propagates the weighted losses once the weights are known, and by then the graphs "
@@ -185,7 +197,8 @@ class Balancer:
         if self._tasks is not None and tasks != self._tasks:
             raise ValueError(f"state is of tasks {tasks}, this Balancer's are {self._tasks}")
         self._tasks = tasks
-        self._states = None if state["states"] is None else [_placed(one, self._device) for one in state["states"]]
+        place = self._state_device()
+        self._states = None if state["states"] is None else [_placed(one, place) for one in state["states"]]
         self._generator.set_state(state["generator"].cpu())
         self._steps = state["steps"]
         self._window_losses = self._window_weights = None
@@ -238,7 +251,7 @@ class Balancer:
         """The decision at the representation: m passes through the heads, one through everything."""
         values = self._add_losses(losses)
         gradients = _task_gradients(losses, features)
-        decision = self._ask([gradients.matrix], values)
+        decision = self._ask([gradients.matrix], values, features[0])
         if self.apply == "loss":
             self._backward_weighted(decision, losses, retain_graph)
             return self._record(values, decision)
@@ -259,13 +272,29 @@ class Balancer:
         assert decision.weights is not None
         _backward(_weighted(decision.weights, losses), retain_graph=retain_graph, inputs=self._inputs())
 
+    def _foreseen(self) -> tuple[Tensor, State] | None:
+        """The weights that need no gradient this step, with the state after it; None: the gradients are due."""
+        if self.apply != "loss" or self._states is None or not isinstance(self.method, GramAggregator):
+            return None
+        return None if self._due() else self.method.foreseen(self._states[0])
+
+    def _backward_settled(self, weights: Tensor, new: State, losses: list[Tensor], retain_graph: bool) -> StepRecord:
+        """One backward pass, of the losses weighted as was settled before."""
+        assert self._states is not None
+        values = self._add_losses(losses)
+        finite = values.isfinite().all()
+        self._states = [select_state(finite.to(weights.device), new, self._states[0])]
+        weights = torch.where(finite, weights.to(values.device), 1)
+        _backward(_weighted(weights, losses), retain_graph=retain_graph, inputs=self._inputs())
+        return StepRecord(self._tasks or (), values, finite, weights=weights, method=self.method)
+
     def _scalarize(self, method: Scalarizer, losses: list[Tensor], retain_graph: bool, *, diagnose: bool) -> StepRecord:
         """One backward pass of the weighted losses."""
         values = self._add_losses(losses)
         finite = values.isfinite().all()
         if self._window_weights is None:
             if self._states is None:
-                self._states = [method.init(len(losses))]
+                self._states = [method.init(len(losses), device=values.device)]
             state = self._states[0]
             weights, new = method.step(values, state, generator=self._generator)
             self._window_weights = torch.where(finite, weights, 1)
@@ -281,22 +310,29 @@ class Balancer:
 
     # -------------------------------------------------------------- bookkeeping
 
-    def _ask(self, blocks: list[Tensor], values: Tensor) -> Decision:
+    def _ask(self, blocks: list[Tensor], values: Tensor, features: Tensor | None = None) -> Decision:
         """The method's decision on each column block, with the state that belongs to it."""
         assert isinstance(self.method, GradientAggregator)
         if self._states is None:
             self._states = [
                 self.method.init_like(block)
                 if isinstance(self.method, JacobianAggregator)
-                else self.method.init(block.shape[0])
+                else self.method.init(block.shape[0], device=self._state_device())
                 for block in blocks
             ]
         decisions = [
-            decide(self.method, block, values, state, self._generator)
+            decide(self.method, block, values, state, self._generator, features)
             for block, state in zip(blocks, self._states, strict=True)
         ]
         self._states = [decision.state for decision in decisions]
         return merge(decisions) if self._group_names else decisions[0]
+
+    def _state_device(self) -> torch.device:
+        """Where the method's state lives: with what the method is fed."""
+        solves = isinstance(self.method, GramAggregator)
+        if solves and not (self.method.traits.closed_form_pair and len(self._tasks or ()) <= 2):
+            return torch.device("cpu")
+        return self._shared[0].device
 
     def _record(self, values: Tensor, decision: Decision) -> StepRecord:
         return StepRecord(
@@ -312,7 +348,7 @@ class Balancer:
         )
 
     def _due(self) -> bool:
-        """Whether this step of a scalarizer measures the Gramian (a window's earlier graphs are gone)."""
+        """Whether this step measures the Gramian though it need not (a window's earlier graphs are gone)."""
         if self.diagnose_every == 0 or self._window_losses is not None:
             return False
         return self._steps % self.diagnose_every == 0
@@ -366,6 +402,8 @@ def _check_choices(method: Method, apply: str, groups: Groups | None, diagnose_e
         raise ValueError(f"apply='loss' needs a method with weights and {method.name} has none: use apply='shared'")
     if apply == "loss" and groups is not None:
         raise ValueError("apply='loss' multiplies each whole loss by one weight and cannot go with groups=")
+    if groups is not None and method.traits.needs_features:
+        raise ValueError(f"groups= cuts up the parameters, and {method.name} works at the shared representation")
     if groups is not None and isinstance(method, Scalarizer):
         raise ValueError(f"groups= needs a method that reads gradients, and {method.name} reads losses only")
     if isinstance(diagnose_every, bool) or not isinstance(diagnose_every, int) or diagnose_every < 0:

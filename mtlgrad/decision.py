@@ -33,9 +33,14 @@ class Decision:
 
 
 def decide(
-    method: GradientAggregator, jacobian: Tensor, losses: Tensor, state: State, generator: torch.Generator
+    method: GradientAggregator,
+    jacobian: Tensor,
+    losses: Tensor,
+    state: State,
+    generator: torch.Generator,
+    features: Tensor | None = None,
 ) -> Decision:
-    """Ask `method` for the direction of J [m, n] with loss values [m].
+    """Ask `method` for the direction of J [m, n] with loss values [m]; at z [b, ...] where J is taken there.
 
     Where G or the losses are not finite the answer is the plain sum, which hands the overflow on to whoever looks
     for it (a `GradScaler` skips that step), and the state stays as it was.
@@ -58,7 +63,7 @@ def decide(
         return Decision(combine(weights, jacobian), weights, measured, alignment, norm, finite, new)
     assert isinstance(method, JacobianAggregator)
     if bool(finite):
-        direction, new = method.step(jacobian, state, losses=losses, generator=generator)
+        direction, new = method.step(jacobian, state, losses=losses, generator=generator, features=features)
     else:
         direction, new = combine(ones, jacobian), state
     wide = direction.to(torch.promote_types(direction.dtype, torch.float32))

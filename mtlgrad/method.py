@@ -20,6 +20,9 @@ State = dict[str, Any]
 
 Reads = Literal["losses", "gram", "jacobian"]
 
+LOSS_FLOOR = 1e-12
+"""What a loss counts for at least, relative to the largest: far below any loss that training still lowers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
@@ -48,6 +51,8 @@ class Traits:
     """For m = 2 the weights are computed where the Gramian lives, with no host synchronisation."""
     needs_losses: bool = False
     """Reads the loss values beside the gradients."""
+    needs_features: bool = False
+    """Works at the shared representation: J holds gradients at z, and z itself is read."""
     min_tasks: int = 1
     max_tasks: int | None = None
 
@@ -107,6 +112,24 @@ def check_losses(method: Method, losses: Tensor | None, m: int | None = None) ->
         raise ValueError(f"losses must have shape {wanted}, got {list(losses.shape)}")
     if not losses.is_floating_point():
         raise TypeError(f"losses must be floating point, got {losses.dtype}")
+
+
+def positive(method: Method, losses: Tensor) -> Tensor:
+    """Losses [m] as a method that divides by them or takes their logarithm reads them: float64, all > 0.
+
+    A loss below 1e-12 of the largest is read as that, so that a task that has arrived (a hinge at 0) keeps its
+    weight finite and leaves the others theirs; all zero are read as 1. Infinite and NaN losses go through.
+
+    Raises
+    ------
+    ValueError
+        Naming the method and the losses where one is negative: it has no logarithm.
+    """
+    wide = losses.detach().to(torch.float64)
+    if bool((wide < 0).any()) and bool(wide.isfinite().all()):
+        raise ValueError(f"{type(method).__name__} is defined for losses >= 0, got losses={wide.tolist()}")
+    largest = wide.max()
+    return torch.where(largest > 0, torch.maximum(wide, LOSS_FLOOR * largest), 1.0)
 
 
 def check_generator(generator: torch.Generator | None) -> None:

@@ -60,6 +60,7 @@ def checks_for(method: Method) -> list[Check]:
         "rejects bad input": (_rejects, True),
         "rejects a wrong number of tasks": (_rejects_tasks, traits.min_tasks > 1 or traits.max_tasks is not None),
         "asks for losses": (_asks_for_losses, traits.needs_losses),
+        "asks for features": (_asks_for_features, traits.needs_features),
         "weights give the direction": (_weights_agree, gram),
         "parts give the weights": (_parts_agree, isinstance(method, HarmonizingAggregator)),
         "same generator, same answer": (_reproducible, True),
@@ -134,8 +135,17 @@ def _losses(m: int) -> Tensor:
 
 def _direction(method: Any, jacobian: Tensor, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    direction: Tensor = method(jacobian, losses=_losses(len(jacobian)).to(jacobian.dtype), generator=generator)
+    losses = _losses(len(jacobian)).to(jacobian.dtype)
+    direction: Tensor = method(jacobian, losses=losses, generator=generator, **_features(method, jacobian))
     return direction
+
+
+def _features(method: Method, jacobian: Tensor) -> dict[str, Tensor]:
+    """A representation of two samples, of both signs, as an argument for the methods that read one."""
+    if not method.traits.needs_features:
+        return {}
+    n = jacobian.shape[1]
+    return {"features": torch.arange(n, dtype=torch.float64).cos().to(jacobian).view(2, n // 2)}
 
 
 def _weights(method: Method, jacobian: Tensor, seed: int = 0) -> Tensor:
@@ -215,7 +225,8 @@ def _rejects(method: Any) -> None:
     good = jacobians(m)["plain"]
     _must_raise((ValueError,), "losses", lambda: method(good, losses=torch.ones(m + 1)))
     _must_raise((TypeError,), "losses", lambda: method(good, losses=[1.0] * m))
-    _must_raise((TypeError,), "generator", lambda: method(good, losses=_losses(m), generator=0))
+    more = _features(method, good)
+    _must_raise((TypeError,), "generator", lambda: method(good, losses=_losses(m), generator=0, **more))
     if isinstance(method, GramAggregator):
         _must_raise((ValueError,), "gram", lambda: method.weights(torch.ones(m, m + 1), losses=_losses(m)))
         _must_raise((TypeError,), "gram", lambda: method.weights([[1.0]], losses=_losses(m)))  # type: ignore[arg-type]
@@ -230,6 +241,14 @@ def _rejects_tasks(method: Method) -> None:
 def _asks_for_losses(method: Any) -> None:
     m = max(2, method.traits.min_tasks)
     _must_raise((ValueError,), "losses", lambda: method(jacobians(m)["plain"]))
+
+
+def _asks_for_features(method: Any) -> None:
+    m = max(2, method.traits.min_tasks)
+    jacobian = jacobians(m)["plain"]
+    _must_raise((ValueError,), "features", lambda: method(jacobian, losses=_losses(m)))
+    _must_raise((ValueError,), "features", lambda: method(jacobian, losses=_losses(m), features=torch.ones(5)))
+    _must_raise((TypeError,), "features", lambda: method(jacobian, losses=_losses(m), features=[1.0]))
 
 
 def _weights_agree(method: Method) -> None:
@@ -280,8 +299,9 @@ def _permutation(method: Method) -> None:
         for family in ("plain", "agreeing", "imbalanced"):
             jacobian = jacobians(m)[family]
             losses = _losses(m)
-            here = method(jacobian, losses=losses)  # type: ignore[operator]
-            there = method(jacobian[order], losses=losses[order])  # type: ignore[operator]
+            more = _features(method, jacobian)
+            here = method(jacobian, losses=losses, **more)  # type: ignore[operator]
+            there = method(jacobian[order], losses=losses[order], **more)  # type: ignore[operator]
             _same(there, here, f"{family}, m={m}", slack=1e-7)
 
 
@@ -336,7 +356,7 @@ def _state_is_explicit(method: Any) -> None:
     inputs, state = _step_inputs(method, jacobian)
     assert bool(state) == method.traits.stateful, f"stateful is {method.traits.stateful}, initial state {state}"
     before = {name: value.clone() for name, value in state.items()}
-    extra = {} if isinstance(method, Scalarizer) else {"losses": losses}
+    extra = {} if isinstance(method, Scalarizer) else {"losses": losses, **_features(method, jacobian)}
     first, after = method.step(inputs, state, generator=torch.Generator().manual_seed(0), **extra)
     again, _ = method.step(inputs, state, generator=torch.Generator().manual_seed(0), **extra)
     assert torch.equal(first, again), "the same state and input gave two answers"

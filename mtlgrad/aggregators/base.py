@@ -61,6 +61,13 @@ class GramAggregator(GradientAggregator):
     ) -> tuple[Tensor, State]:
         return self._weights(gram, losses=losses, generator=generator), state
 
+    def foreseen(self, state: State) -> tuple[Tensor, State] | None:
+        """(w [m], new state) where the next step is settled before its Gramian is seen; None: G is needed.
+
+        The `Balancer` then spares itself the m backward passes that G costs, where it can (`apply="loss"`).
+        """
+        return None
+
     @final
     def step(
         self,
@@ -176,9 +183,15 @@ class JacobianAggregator(GradientAggregator):
 
     @abstractmethod
     def _step(
-        self, jacobian: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
+        self,
+        jacobian: Tensor,
+        state: State,
+        *,
+        losses: Tensor | None,
+        generator: torch.Generator | None,
+        features: Tensor | None,
     ) -> tuple[Tensor, State]:
-        """(J, state) -> (d [n], new state); neither argument is modified."""
+        """(J, state) -> (d [n], new state); no argument is modified."""
 
     @final
     def step(
@@ -188,24 +201,56 @@ class JacobianAggregator(GradientAggregator):
         *,
         losses: Tensor | None = None,
         generator: torch.Generator | None = None,
+        features: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """One step with explicit state: (J [m, n], state) -> (d [n], new state)."""
+        """One step with explicit state: (J [m, n], state) -> (d [n], new state).
+
+        `features` is z [b, ...] of n entries, for the methods whose traits say `needs_features`: J holds the
+        gradients at z, flattened.
+        """
         m = check_jacobian(jacobian)
         self.check_tasks(m)
         check_losses(self, losses, m)
         check_generator(generator)
-        return self._step(jacobian.detach(), state, losses=losses, generator=generator)
+        check_features(self, features, jacobian.shape[1])
+        return self._step(
+            jacobian.detach(),
+            state,
+            losses=losses,
+            generator=generator,
+            features=None if features is None else features.detach(),
+        )
 
     @final
     def __call__(
-        self, jacobian: Tensor, *, losses: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        jacobian: Tensor,
+        *,
+        losses: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         check_jacobian(jacobian)
-        return self.step(jacobian, self.init_like(jacobian), losses=losses, generator=generator)[0]
+        state = self.init_like(jacobian)
+        return self.step(jacobian, state, losses=losses, generator=generator, features=features)[0]
 
 
 class ElementwiseAggregator(JacobianAggregator):
     """A Jacobian method whose d_k depends on column k of J only, so that J may be cut into column blocks."""
+
+
+def check_features(method: Method, features: Tensor | None, n: int) -> None:
+    """Raise when `features` is missing though `method` needs it, or is not a tensor [b, ...] of `n` entries."""
+    if not method.traits.needs_features:
+        return
+    if features is None:
+        raise ValueError(
+            f"{type(method).__name__} needs features=, the representation z [b, ...] of {n} entries; got None"
+        )
+    if not isinstance(features, Tensor):
+        raise TypeError(f"features must be a torch.Tensor of {n} entries, got {type(features).__name__}")
+    if features.ndim == 0 or features.numel() != n:
+        raise ValueError(f"features must have shape [b, ...] with {n} entries in all, got {list(features.shape)}")
 
 
 def check_jacobian(jacobian: Tensor) -> int:

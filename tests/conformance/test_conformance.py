@@ -25,7 +25,8 @@ def _conflicts(method: Method) -> bool:
             for jacobian in (plain, plain * torch.logspace(0, 3, m).double()[:, None]):
                 losses = torch.linspace(0.5, 2.0, m).double()
                 generator = torch.Generator().manual_seed(seed)
-                direction = method(jacobian, losses=losses, generator=generator)  # type: ignore[operator]
+                more = {"features": torch.ones(2, 2).double()} if method.traits.needs_features else {}
+                direction = method(jacobian, losses=losses, generator=generator, **more)  # type: ignore[operator]
                 slack = 1e-9 * jacobian.norm(dim=1) * direction.norm()
                 if bool((jacobian @ direction < -slack).any()):
                     return True
