@@ -4,8 +4,8 @@ Obvious over fast: nothing here uses the Gramian, duality or a closed form. Rows
 does not change (a constraint g . x >= 0 is that of g / |g|), and everything is undone on return. Needs
 ``pip install mtlgrad[verify]``.
 
-On well-conditioned problems directions agree with the exact solvers to 1e-6 relative (CAGrad's cone program, FairGrad's
-powers) or 1e-9 (the rest); nearly opposite gradients leave the direction less determined than the objective.
+On well-conditioned problems directions agree with the exact solvers to 1e-6 relative (the cone
+programs: CAGrad, Nash-MTL, FairGrad) or 1e-9 (the rest); nearly opposite gradients leave the direction less determined than the objective.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_QUADRATIC = 1e-12  # below it Clarabel gives up on some quadratic programs; at it they are good to 1e-9 or better
-_CONIC = 1e-14  # out of reach, on purpose: cone programs lose half the digits, so go on until rounding stops them
+_SMOOTH = 1e-12  # for strongly convex objectives; asked for more, Clarabel gives up on some of them
+_CONIC = 1e-14  # out of reach, on purpose: a linear objective over a cone goes on until rounding stops it
 
 
 def families(m: int, n: int, rng: np.random.Generator) -> dict[str, Array]:
@@ -97,7 +97,7 @@ def min_norm_point(jacobian: Array) -> Array:
         return np.zeros(jacobian.shape[1])
     amounts = cp.Variable(len(norms), nonneg=True)  # w_i |g_i|, in units of the shortest gradient
     share = norms.min() / norms
-    _solve(cp.Minimize(cp.sum_squares(units.T @ amounts)), [share @ amounts == 1.0], _QUADRATIC)
+    _solve(cp.Minimize(cp.sum_squares(units.T @ amounts)), [share @ amounts == 1.0], _SMOOTH)
     return np.asarray(units.T @ amounts.value * norms.min())
 
 
@@ -150,7 +150,7 @@ def bargaining_direction(jacobian: Array, alpha: float = 1.0) -> Array:
         welfare = cp.sum(cp.log(gains))
     else:
         welfare = (norms / level) ** (1.0 - alpha) @ cp.power(gains, 1.0 - alpha) / (1.0 - alpha)
-    _solve(cp.Maximize(welfare - cp.sum_squares(direction) / 2.0), [], _CONIC)
+    _solve(cp.Maximize(welfare - cp.sum_squares(direction) / 2.0), [], _SMOOTH)
     return np.asarray(direction.value * level ** ((1.0 - alpha) / (1.0 + alpha)))
 
 
@@ -163,7 +163,7 @@ def _project(jacobian: Array, point: Array) -> Array:
     units, norms = _unit_rows(jacobian)
     nearest = cp.Variable(len(point))
     binding = [units[norms > 0.0] @ nearest >= 0.0]
-    _solve(cp.Minimize(cp.sum_squares(nearest - point / length)), binding, _QUADRATIC)
+    _solve(cp.Minimize(cp.sum_squares(nearest - point / length)), binding, _SMOOTH)
     return np.asarray(nearest.value * length)
 
 
@@ -174,13 +174,16 @@ def _unit_rows(jacobian: Array) -> tuple[Array, Array]:
     return jacobian / np.where(norms > 0.0, norms, 1.0)[:, None], norms
 
 
-def _solve(objective: Any, constraints: list[Any]) -> None:
+def _solve(objective: Any, constraints: list[Any], tolerance: float) -> None:
     cp = _cvxpy()
     problem = cp.Problem(objective, constraints)
-    try:
-        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-14, tol_gap_rel=1e-14, tol_feas=1e-14)
-    except cp.SolverError as error:
-        raise ArithmeticError(f"Clarabel failed; the oracle has no answer here: {error}") from error
+    with warnings.catch_warnings():
+        # Asked for more digits than there are, Clarabel stops at the last good iterate and calls it inaccurate.
+        warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+        try:
+            problem.solve(solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance)
+        except cp.SolverError as error:
+            raise ArithmeticError("Clarabel failed; the oracle has no answer here") from error
     if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE) or not math.isfinite(problem.value):
         raise ArithmeticError(f"Clarabel ended with status {problem.status!r}; the oracle has no answer here")
 
