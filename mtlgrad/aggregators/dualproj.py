@@ -51,4 +51,4 @@ class DualProj(GramAggregator):
 
 def _projected_mean(gram: Array) -> Array:
     m = len(gram)
-    return project_onto_dual_cone(gram, np.full((1, m), 1.0 / m))[0]
+    return np.asarray(project_onto_dual_cone(gram, np.full((1, m), 1.0 / m))[0])

@@ -49,4 +49,4 @@ class UPGrad(GramAggregator):
 
 
 def _mean_of_projections(gram: Array) -> Array:
-    return project_onto_dual_cone(gram, np.eye(len(gram))).mean(0)
+    return np.asarray(project_onto_dual_cone(gram, np.eye(len(gram))).mean(0))
