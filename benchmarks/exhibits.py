@@ -13,8 +13,7 @@ STARTS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee")
 NEUTRAL = "rgba(128, 128, 128, 0.9)"
 """Lines and text that must read on white and on black."""
 FRONT = "rgb(150, 150, 150)"
-LANDSCAPE = ((0, "rgba(128, 128, 128, 0.28)"), (1, "rgba(128, 128, 128, 0)"))
-"""Low losses shaded."""
+LEVELS = "rgba(128, 128, 128, 0.4)"
 
 _COLUMNS = 4
 _PANEL_PX = 250  # height of a panel with its title
@@ -86,9 +85,10 @@ def _panel(exhibit: Mapping[str, Any], *, legend: bool) -> list[go.Contour | go.
                 x=contours["x"],
                 y=contours["y"],
                 z=contours["z"],
-                ncontours=18,
-                colorscale=LANDSCAPE,
-                line={"color": "rgba(128, 128, 128, 0.25)", "width": 0.5},
+                ncontours=22,
+                contours_coloring="lines",
+                colorscale=((0, LEVELS), (1, LEVELS)),
+                line_width=0.8,
                 showscale=False,
                 hovertemplate=f"{contours['of']} = %{{z:.2f}}<extra></extra>",
             )

@@ -12,6 +12,7 @@ from tasks.base import Phase, Task
 from tasks.toy.problems import PROBLEMS, Problem
 
 Optimizer = Literal["adam", "sgd"]
+Decisions = Literal["tensor", "joint", "phase"]
 
 REACHED = 0.1
 """A start has reached the Pareto set when it ends this near to it."""
@@ -23,11 +24,8 @@ _GRID = 61  # Points along each axis of the contour plot.
 class Toy(Task):
     """Runs one problem from one of its starts, or from all of them at once and each for itself.
 
-    All starts in one run take the same settings, and each its own decisions. `together=True` has the Balancer decide
-    per tensor on losses summed over the starts: start k's tensor gets the gradients of start k's losses alone, so that
-    every decision is the one a run of its own would make, at a fraction of the cost. That holds for methods that read
-    gradients only; those that read loss values would see the sum, and need `together=False`: a phase, hence a
-    Balancer, per start.
+    All starts in one run take the same settings, and every decision is the one that a run from that start alone would
+    make. How that is had cheapest depends on what the method reads, hence `decisions`.
 
     Parameters
     ----------
@@ -35,8 +33,12 @@ class Toy(Task):
         A key of `tasks.toy.problems.PROBLEMS`.
     start:
         Index of the start; None: all of them.
-    together:
-        One phase for all starts, or one for each.
+    decisions:
+        "tensor": one phase with losses summed over the starts, in which the Balancer decides for each start's tensor
+        alone (its gradients are those of its own losses); for methods that read gradients and no loss values.
+        "joint": one phase and one decision; for methods whose weights depend on nothing (sum, fixed weights), and for
+        random weights, which then are the same draws for all starts.
+        "phase": a phase, hence a Balancer, per start; for every method, at the highest price.
     steps, lr, optimizer:
         None: the problem's published settings.
 
@@ -57,7 +59,7 @@ class Toy(Task):
         *,
         problem: str = "surface",
         start: int | None = None,
-        together: bool = True,
+        decisions: Decisions = "tensor",
         steps: int | None = None,
         lr: float | None = None,
         optimizer: Optimizer | None = None,
@@ -68,8 +70,8 @@ class Toy(Task):
         count, published = len(self.problem.starts), self.problem.settings
         if start is not None and start not in range(count):
             raise ValueError(f"start must be None or an index from 0 to {count - 1} ({problem}), got {start!r}")
-        if not isinstance(together, bool):
-            raise TypeError(f"together must be true or false, got {together!r}")
+        if decisions not in get_args(Decisions):
+            raise ValueError(f"decisions must be one of {', '.join(get_args(Decisions))}, got {decisions!r}")
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise ValueError(f"steps must be an int >= 1, got {steps!r}")
         if lr is not None and not lr > 0:
@@ -77,7 +79,8 @@ class Toy(Task):
         if optimizer is not None and optimizer not in get_args(Optimizer):
             raise ValueError(f"optimizer must be one of {', '.join(get_args(Optimizer))}, got {optimizer!r}")
         self.starts = list(range(count)) if start is None else [start]
-        self.start, self.together = start, together
+        self.start = start
+        self.decisions: Decisions = decisions
         self.steps = published.steps if steps is None else steps
         self.lr = published.lr if lr is None else lr
         self.optimizer: Optimizer = published.optimizer if optimizer is None else optimizer
@@ -87,7 +90,7 @@ class Toy(Task):
         return {
             "problem": self.problem.name,
             "start": self.start,
-            "together": self.together,
+            "decisions": self.decisions,
             "steps": self.steps,
             "lr": self.lr,
             "optimizer": self.optimizer,
@@ -116,7 +119,7 @@ class Toy(Task):
                 losses={"first": first, "second": second},
                 optimizers=[optimizer],
                 shared=points,
-                groups="tensor" if len(points) > 1 else None,
+                groups="tensor" if self.decisions == "tensor" and len(points) > 1 else None,
             )
 
     def evaluate(self) -> dict[str, float]:
@@ -171,7 +174,7 @@ class Toy(Task):
 
     def _groups(self) -> list[list[nn.Parameter]]:
         """The points that share a phase and an optimizer."""
-        return [self.points] if self.together else [[point] for point in self.points]
+        return [[point] for point in self.points] if self.decisions == "phase" else [self.points]
 
     def _optimizer(self, points: list[nn.Parameter]) -> torch.optim.Optimizer:
         if self.optimizer == "sgd":

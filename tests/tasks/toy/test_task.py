@@ -13,7 +13,7 @@ from torch import Tensor
 import mtlgrad
 from tasks.loop import Event, train
 from tasks.toy.problems import CONVEX, ELEMENTWISE, PROBLEMS, SURFACE
-from tasks.toy.task import REACHED, Toy
+from tasks.toy.task import REACHED, Decisions, Toy
 from tests.tasks.toy import surface_by_hand
 
 
@@ -39,20 +39,31 @@ def test_trajectories_are_those_of_plain_scalar_code(method: mtlgrad.Method, wei
 @pytest.mark.parametrize("problem", ["surface", "scaled", "vlmop2"])
 def test_starts_in_one_run_do_not_see_each_other(problem: str, method: mtlgrad.Method) -> None:
     together = ends(Toy(problem=problem, steps=40), method)
-    apart = ends(Toy(problem=problem, steps=40, together=False), method)
+    apart = ends(Toy(problem=problem, steps=40, decisions="phase"), method)
     alone = torch.cat([ends(Toy(problem=problem, steps=40, start=k), method) for k in range(len(together))])
     torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(apart, alone, rtol=1e-9, atol=1e-12)
 
 
-def test_methods_that_read_losses_need_a_phase_for_each_start() -> None:
+def test_constant_weights_may_be_decided_jointly() -> None:
+    joint = ends(Toy(problem="surface", steps=40, decisions="joint"), mtlgrad.Sum())
+    apart = ends(Toy(problem="surface", steps=40, decisions="phase"), mtlgrad.Sum())
+    torch.testing.assert_close(joint, apart, rtol=1e-9, atol=1e-12)
+
+
+def test_a_joint_decision_of_a_method_that_reads_gradients_is_another_one() -> None:
+    joint = ends(Toy(problem="surface", steps=40, decisions="joint"), mtlgrad.MGDA())
+    apart = ends(Toy(problem="surface", steps=40, decisions="phase"), mtlgrad.MGDA())
+    assert (joint - apart).abs().max() > 1e-3
+
+
+def test_methods_that_read_losses_cannot_be_decided_per_tensor() -> None:
     with pytest.raises(ValueError, match="reads losses only"):
         ends(Toy(problem="convex"), mtlgrad.Sum())
-    assert ends(Toy(problem="convex", together=False), mtlgrad.Sum()).shape == (3, 2)
 
 
 def test_sum_ends_at_the_analytic_minimum_of_the_sum() -> None:
-    found = ends(Toy(problem="convex", together=False), mtlgrad.Sum())
+    found = ends(Toy(problem="convex", decisions="joint"), mtlgrad.Sum())
     A, u = (torch.tensor(v, dtype=torch.float64) for v in (CONVEX.matrices, CONVEX.minima))
     expected = torch.linalg.solve(A.sum(0), (A @ u[..., None]).sum(0))[:, 0]
     torch.testing.assert_close(found, expected.expand(3, -1), rtol=0, atol=1e-3)
@@ -87,14 +98,14 @@ class Stop(KeyboardInterrupt):
     pass
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_resume_is_exact_to_the_bit(together: bool, tmp_path: Path) -> None:
-    whole, broken, resumed = (Toy(steps=300, together=together) for _ in range(3))
-    kwargs: dict[str, Any] = {"seed": 1, "evaluate_every": 100, "diagnose_every": 0}
+@pytest.mark.parametrize("decisions", ["tensor", "phase"])
+def test_resume_is_exact_to_the_bit(decisions: Decisions, tmp_path: Path) -> None:
+    whole, broken, resumed = (Toy(steps=160, decisions=decisions) for _ in range(3))
+    kwargs: dict[str, Any] = {"seed": 1, "evaluate_every": 50, "diagnose_every": 0}
     train(whole, mtlgrad.MGDA(), **kwargs)
 
     def stop(event: Event) -> None:
-        if event.step == 137:
+        if event.step == 77:
             raise Stop
 
     checkpoint = tmp_path / "run.pt"
@@ -107,7 +118,7 @@ def test_resume_is_exact_to_the_bit(together: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_trajectories_run_from_the_starts_to_the_ends(problem: str) -> None:
-    task = Toy(problem=problem, steps=1003)
+    task = Toy(problem=problem, steps=503)
     last = ends(task, mtlgrad.MGDA())
     shown = task.exhibits()["Trajectories"]
     assert len(json.dumps(shown)) < 100_000
@@ -148,7 +159,7 @@ def test_options_rebuild_the_task_with_published_settings_made_explicit() -> Non
         ({"lr": 0.0}, "lr must be positive, got 0.0"),
         ({"lr": float("nan")}, "lr must be positive, got nan"),
         ({"optimizer": "lbfgs"}, "optimizer must be one of adam, sgd"),
-        ({"together": "yes"}, "together must be true or false"),
+        ({"decisions": "each"}, "decisions must be one of tensor, joint, phase"),
     ],
 )
 def test_options_that_make_no_sense_are_named(options: dict[str, Any], told: str) -> None:
