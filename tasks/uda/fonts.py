@@ -105,8 +105,8 @@ def _render_chunk(labels: Tensor, generator: torch.Generator) -> Tensor:
     images = torch.lerp(_stroked()[lower, glyph], _stroked()[lower + 1, glyph], (level - lower)[:, None, None])
 
     angle, shear = uniform(-0.25, 0.25), uniform(-0.25, 0.25)  # radians; x shift per unit of y
-    width, height = uniform(0.8, 1.3), uniform(0.9, 1.35)
-    shift = torch.stack([uniform(-0.12, 0.12), uniform(-0.12, 0.12)], dim=1)  # 1 is half the image
+    width, height = uniform(0.7, 1.3), uniform(1.1, 1.45)
+    shift = torch.stack([uniform(-0.1, 0.1), uniform(-0.1, 0.1)], dim=1)  # 1 is half the image
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(count)
     rotation = torch.stack([cos, -sin, sin, cos], dim=1).reshape(count, 2, 2)
     stretch = torch.stack([width, shear * height, zero, height], dim=1).reshape(count, 2, 2)
@@ -116,8 +116,8 @@ def _render_chunk(labels: Tensor, generator: torch.Generator) -> Tensor:
     grid = F.affine_grid(pull, [count, 1, side, side], align_corners=False)
     images = F.avg_pool2d(F.grid_sample(images[:, None], grid, align_corners=False), _OVERSAMPLING)
 
-    kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
-    blurred = F.conv2d(images, torch.outer(kernel, kernel)[None, None], padding=1)
+    kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    blurred = F.conv2d(images, torch.outer(kernel, kernel)[None, None], padding=2)
     images = torch.lerp(images, blurred, uniform(0, 1)[:, None, None, None])
     noise = torch.randn(images.shape, generator=generator) * uniform(0, 0.1)[:, None, None, None]
     return (255 * (images + noise).clamp(0, 1)).round().to(torch.uint8)

@@ -2,7 +2,8 @@
 
 Phases are named after the steps of maximum classifier discrepancy (MCD: Saito et al., Maximum Classifier Discrepancy
 for Unsupervised Domain Adaptation, CVPR 2018, section 3.3): generator G, classifiers C1 and C2, source batch s, target
-batch t, CE the cross-entropy summed over C1 and C2, d the discrepancy of their probabilities.
+batch t, CE the cross-entropy summed over C1 and C2, d the discrepancy of their probabilities times `Game.tradeoff`
+(1 in the paper).
 """
 
 from __future__ import annotations
@@ -39,10 +40,18 @@ class Players:
         return [classifier(features) for classifier in self.classifiers]
 
 
-Method = Callable[[Players, Batch, int], Iterator[Phase]]
+@dataclass(frozen=True)
+class Game:
+    """How the players meet: step C is repeated `generator_steps` times (MCD's k), d counts `tradeoff` times."""
+
+    generator_steps: int
+    tradeoff: float
 
 
-def source_only(players: Players, batch: Batch, generator_steps: int) -> Iterator[Phase]:
+Method = Callable[[Players, Batch, Game], Iterator[Phase]]
+
+
+def source_only(players: Players, batch: Batch, game: Game) -> Iterator[Phase]:
     """Step A alone: min over G, C1, C2 of CE(s). The target is never looked at."""
     logits = players.classify(players.generator(batch.source))
     yield Phase(
@@ -52,54 +61,60 @@ def source_only(players: Players, batch: Batch, generator_steps: int) -> Iterato
     )
 
 
-def mcd(players: Players, batch: Batch, generator_steps: int) -> Iterator[Phase]:
+def mcd(players: Players, batch: Batch, game: Game) -> Iterator[Phase]:
     """MCD with its generator's conflict in the open (`variant="principled"`).
 
     - A: min over G, C1, C2 of CE(s).
     - B: min over C1, C2 of CE(s) - d(t).
-    - C, `generator_steps` times: over G, the pair *alignment* d(t) (task 1) and *classification* CE(s) (task 2).
+    - C, `Game.generator_steps` times: over G, the pair *alignment* d(t) (task 1) and *classification* CE(s) (task 2).
 
     A and B are MCD's. MCD's C minimises d(t) alone, so that G serves its two tasks in turn, CE in A and d in C, and
     never weighs them against each other; here C holds both, with G's parameters as the shared ones and the classifiers
     untouched. With the plain sum as the method, C descends on d(t) + CE(s).
     """
-    yield from source_only(players, batch, generator_steps)
-    yield _oppose(players, batch)
+    yield from source_only(players, batch, game)
+    yield _oppose(players, batch, game)
     parameters = tuple(players.generator.parameters())
-    for _ in range(generator_steps):
+    for _ in range(game.generator_steps):
         logits_source, logits_target = _logits(players, batch)
         yield Phase(
             "C",
-            {"alignment": discrepancy(logits_target), "classification": classification(logits_source, batch.labels)},
+            {
+                "alignment": game.tradeoff * discrepancy(logits_target),
+                "classification": classification(logits_source, batch.labels),
+            },
             (players.generator_optimizer,),
             shared=parameters,
         )
 
 
-def mcd_released(players: Players, batch: Batch, generator_steps: int) -> Iterator[Phase]:
+def mcd_released(players: Players, batch: Batch, game: Game) -> Iterator[Phase]:
     """MCD as the code released with the gradient-harmonization paper trains it (`variant="released"`).
 
     - A: min over G, C1, C2 of CE(s).
     - B: the pair *classification* CE(s) (task 1) and *discrepancy* -d(t) (task 2). Their gradients over G decide the
       two weights, which multiply whole losses; but only C1 and C2 are stepped.
-    - C, `generator_steps` times: min over G of d(t), alone.
+    - C, `Game.generator_steps` times: min over G of d(t), alone.
 
     Against `mcd`: the pair's weights rescale the classifiers' objective and never reach G, whose update in C sees no
     source loss; task 1 and task 2 are the other way round, and task 2 is *minus* the discrepancy, so that a conflict
     over G here is an agreement there.
     """
-    yield from source_only(players, batch, generator_steps)
+    yield from source_only(players, batch, game)
     logits_source, logits_target = _logits(players, batch)
     yield Phase(
         "B",
-        {"classification": classification(logits_source, batch.labels), "discrepancy": -discrepancy(logits_target)},
+        {
+            "classification": classification(logits_source, batch.labels),
+            "discrepancy": -game.tradeoff * discrepancy(logits_target),
+        },
         (players.classifiers_optimizer,),
         shared=tuple(players.generator.parameters()),
         apply="loss",
     )
-    for _ in range(generator_steps):
+    for _ in range(game.generator_steps):
         logits_target = players.classify(players.generator(batch.target))
-        yield Phase("C", {"alignment": discrepancy(logits_target)}, (players.generator_optimizer,))
+        yield Phase("C", {"alignment": game.tradeoff * discrepancy(logits_target)}, (players.generator_optimizer,))
 
 
 def _logits(players: Players, batch: Batch) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
@@ -107,10 +122,10 @@ def _logits(players: Players, batch: Batch) -> tuple[Sequence[Tensor], Sequence[
     return players.classify(players.generator(batch.source)), players.classify(players.generator(batch.target))
 
 
-def _oppose(players: Players, batch: Batch) -> Phase:
+def _oppose(players: Players, batch: Batch, game: Game) -> Phase:
     """Step B: the classifiers drift apart on the target and stay right on the source."""
     with torch.no_grad():  # only the classifiers move
         features_source, features_target = players.generator(batch.source), players.generator(batch.target)
     kept = classification(players.classify(features_source), batch.labels)
     apart = discrepancy(players.classify(features_target))
-    return Phase("B", {"adversarial": kept - apart}, (players.classifiers_optimizer,))
+    return Phase("B", {"adversarial": kept - game.tradeoff * apart}, (players.classifiers_optimizer,))

@@ -27,7 +27,7 @@ from tasks.uda.data import (
     normalize,
 )
 from tasks.uda.losses import ensemble
-from tasks.uda.methods import Batch, Method, Players, mcd, mcd_released, source_only
+from tasks.uda.methods import Batch, Game, Method, Players, mcd, mcd_released, source_only
 from tasks.uda.models import build
 
 METHODS: dict[str, dict[str, Method]] = {
@@ -58,6 +58,8 @@ class UDA(Task):
         Of both Adam optimizers; `lr` falls linearly to 0 over the run.
     generator_steps:
         Repetitions of step C per iteration, MCD's k.
+    tradeoff:
+        Weight of the discrepancy in steps B and C. 1 is MCD's; at 1 the short runs here barely move the generator.
     warmup:
         First iterations that do step A only.
     data_seed:
@@ -85,11 +87,12 @@ class UDA(Task):
     target: str = "optical"
     method: str = "mcd"
     variant: str = "principled"
-    steps: int = 600
+    steps: int = 500
     batch_size: int = 64
     lr: float = 1e-3
     weight_decay: float = 5e-4
     generator_steps: int = 2
+    tradeoff: float = 5.0
     warmup: int = 0
     data_seed: int = 0
     data_dir: str | None = None
@@ -106,6 +109,7 @@ class UDA(Task):
         _integer("warmup", self.warmup, low=0)
         _integer("data_seed", self.data_seed, low=0)
         _number("lr", self.lr, positive=True)
+        _number("tradeoff", self.tradeoff, positive=True)
         _number("weight_decay", self.weight_decay, positive=False)
 
     @property
@@ -146,7 +150,7 @@ class UDA(Task):
         images, labels = self._batches["source"].draw()
         unlabelled, _ = self._batches["target"].draw()
         method = source_only if index < self.warmup else METHODS[self.method][self.variant]
-        return method(players, Batch(images, labels, unlabelled), self.generator_steps)
+        return method(players, Batch(images, labels, unlabelled), Game(self.generator_steps, self.tradeoff))
 
     def evaluate(self) -> dict[str, float]:
         """Percent correct on the test parts of the target (`accuracy`) and the source (`source_accuracy`)."""

@@ -1,0 +1,185 @@
+"""Domains: what is in them, how they are split, and the batches drawn from them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as PillowImage
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
+
+from tasks.uda import fonts
+from tasks.uda.data import Batches, Domain, Split, image_shape, load_domain, normalize
+
+PARTS = ("train", "validation", "test")
+
+
+def rows(split: Split) -> set[bytes]:
+    return {image.numpy().tobytes() for image in split.images}
+
+
+@pytest.fixture(scope="module", params=["font", "optical"])
+def domain(request: pytest.FixtureRequest) -> Domain:
+    return load_domain(request.param, channels=1, size=16)
+
+
+def test_every_part_is_balanced_grey_and_16_pixels_wide(domain: Domain) -> None:
+    for part in PARTS:
+        split: Split = getattr(domain, part)
+        counts = torch.bincount(split.labels, minlength=10)
+        assert split.images.shape == (len(split), 1, 16, 16)
+        assert split.images.dtype == torch.uint8
+        assert counts.max() - counts.min() <= 0.1 * counts.max()  # the real digits are not exactly balanced
+
+
+def test_no_image_is_in_two_parts(domain: Domain) -> None:
+    seen = [rows(getattr(domain, part)) for part in PARTS]
+    assert sum(map(len, seen)) == len(set.union(*seen))
+
+
+def test_the_optical_parts_are_the_1797_digits_of_scikit_learn() -> None:
+    domain = load_domain("optical", channels=1, size=16)
+    images = torch.cat([getattr(domain, part).images for part in PARTS])
+    labels = torch.cat([getattr(domain, part).labels for part in PARTS])
+    digits = load_digits()
+    assert torch.equal(torch.bincount(labels), torch.bincount(torch.tensor(digits.target)))
+    # upscaling keeps every image's mean up to rounding, so the sorted means identify the set
+    expected = np.sort(digits.images.mean(axis=(1, 2)) / 16 * 255)
+    np.testing.assert_allclose(np.sort(images.double().mean(dim=(1, 2, 3)).numpy()), expected, atol=0.5)
+
+
+def test_labels_say_what_was_rendered() -> None:
+    domain = load_domain("font", channels=1, size=16)
+    train, test = domain.train, domain.test
+    model = KNeighborsClassifier(1).fit(normalize(train.images[:3000]).flatten(1), train.labels[:3000])
+    assert model.score(normalize(test.images).flatten(1), test.labels) > 0.85
+
+
+def test_every_face_is_read_by_the_other_faces() -> None:
+    """Nearest neighbour between unjittered glyphs: a face of other symbols, or digits out of order, stands out."""
+    masters = fonts.glyphs().flatten(2)  # [faces, 10, pixels]
+    for face, name in enumerate(fonts.FACES):
+        others = masters[torch.arange(len(fonts.FACES)) != face].flatten(0, 1)
+        nearest = torch.cdist(masters[face], others).argmin(dim=1) % 10
+        assert torch.equal(nearest, torch.arange(10)), name
+
+
+def test_every_face_has_ten_different_digits() -> None:
+    glyphs = fonts.glyphs().flatten(2)
+    for face, masters in zip(fonts.FACES, glyphs, strict=True):
+        distances = torch.cdist(masters, masters) + 1e9 * torch.eye(10)
+        assert distances.min() > 5, face  # a placeholder or a missing glyph repeats: 0
+
+
+def test_rendering_is_a_function_of_the_seed() -> None:
+    labels = torch.arange(30) % 10
+
+    def render(seed: int) -> torch.Tensor:
+        return fonts.render(labels, generator=torch.Generator().manual_seed(seed))
+
+    state = torch.get_rng_state()
+    assert torch.equal(render(1), render(1))
+    assert not torch.equal(render(1), render(2))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_optical_digits_do_not_depend_on_the_seed() -> None:
+    first, second = (load_domain("optical", channels=1, size=16, seed=seed) for seed in (0, 1))
+    assert torch.equal(first.test.images, second.test.images)
+
+
+@settings(deadline=None, max_examples=40)
+@given(count=st.integers(2, 40), batch_size=st.integers(1, 40), seed=st.integers(0, 2**31), resume=st.integers(0, 12))
+def test_batches_cover_the_split_and_resume_anywhere(count: int, batch_size: int, seed: int, resume: int) -> None:
+    batch_size = min(count, batch_size)
+    split = Split(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.arange(count))
+    batches = Batches(split, batch_size=batch_size, seed=seed)
+    one_pass = torch.cat([batches.draw()[1] for _ in range(count // batch_size)])
+    assert len(set(one_pass.tolist())) == len(one_pass)
+    for _ in range(resume):
+        batches.draw()
+    state = batches.state_dict()
+    expected = [batches.draw()[1] for _ in range(5)]
+    fresh = Batches(split, batch_size=batch_size, seed=seed + 1)
+    fresh.load_state_dict(state)
+    assert all(torch.equal(fresh.draw()[1], labels) for labels in expected)
+
+
+def test_a_batch_larger_than_the_split_is_refused() -> None:
+    split = Split(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3))
+    with pytest.raises(ValueError, match=r"batch_size=4.*up to 3"):
+        Batches(split, batch_size=4, seed=0)
+
+
+def digits_on_disk(folder: Path, *, mode: str, side: int, per_class: int, form: str) -> None:
+    """A digit d is an image of the constant 20 d."""
+    shape = (side, side, 3) if mode == "RGB" else (side, side)
+    labels = [digit for digit in range(10) for _ in range(per_class)]
+    images = [PillowImage.fromarray(np.full(shape, 20 * digit, dtype=np.uint8)) for digit in labels]
+    if form == "images":
+        for split in ("train", "test"):
+            for row, (image, digit) in enumerate(zip(images, labels, strict=True)):
+                (folder / split / str(digit)).mkdir(parents=True, exist_ok=True)
+                image.save(folder / split / str(digit) / f"{row}.png")
+        return
+    features = Features({"image": Image(), "label": ClassLabel(names=[str(digit) for digit in range(10)])})
+    part = Dataset.from_dict({"image": images, "label": labels}, features=features)
+    if form == "parquet":
+        folder.mkdir()
+        for split in ("train", "test"):
+            part.to_parquet(str(folder / f"{split}-00000-of-00001.parquet"))
+    else:
+        DatasetDict({"train": part, "test": part}).save_to_disk(str(folder))
+
+
+@pytest.mark.parametrize("form", ["saved", "parquet", "images"])
+def test_a_domain_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    digits_on_disk(tmp_path / "usps", mode="L", side=16, per_class=4, form=form)
+    channels, size = image_shape("usps", "mnist")
+    domain = load_domain("usps", channels=channels, size=size, data_dir=str(tmp_path))
+    assert [len(getattr(domain, part)) for part in PARTS] == [30, 10, 40]
+    assert torch.bincount(domain.validation.labels).tolist() == [1] * 10
+    for part in PARTS:
+        split = getattr(domain, part)
+        assert split.images.shape[1:] == (1, 28, 28)
+        assert torch.equal(split.images[:, 0, 5, 5].long(), 20 * split.labels)
+
+
+def test_colour_is_kept_where_the_pair_has_it(tmp_path: Path) -> None:
+    digits_on_disk(tmp_path / "svhn", mode="RGB", side=32, per_class=2, form="saved")
+    channels, size = image_shape("svhn", "mnist")
+    domain = load_domain("svhn", channels=channels, size=size, data_dir=str(tmp_path))
+    assert domain.test.images.shape == (20, 3, 32, 32)
+
+
+def test_a_missing_folder_is_named_with_what_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/mnist; expected there: .*'image' and 'label'"):
+        load_domain("mnist", channels=1, size=28, data_dir=str(tmp_path))
+
+
+def test_a_folder_without_a_test_split_or_the_columns_is_refused(tmp_path: Path) -> None:
+    one = Dataset.from_dict({"pixels": [1], "label": [0]})
+    DatasetDict({"train": one}).save_to_disk(str(tmp_path / "mnist"))
+    with pytest.raises(ValueError, match=r"holds \['train'\]; expected"):
+        load_domain("mnist", channels=1, size=28, data_dir=str(tmp_path))
+    DatasetDict({"train": one, "test": one}).save_to_disk(str(tmp_path / "usps"))
+    with pytest.raises(ValueError, match=r"columns \['pixels', 'label'\]; expected"):
+        load_domain("usps", channels=1, size=28, data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "emnist", "channels": 1, "size": 16}, "unknown domain 'emnist'; allowed"),
+        ({"name": "mnist", "channels": 1, "size": 28}, "'mnist' needs data_dir"),
+        ({"name": "font", "channels": 3, "size": 32}, "got channels=3, size=32"),
+    ],
+)
+def test_bad_domains(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_domain(**options)
