@@ -1,0 +1,110 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtlgrad import reference
+from mtlgrad.solvers import cone_residual, project_onto_dual_cone
+from mtlgrad.solvers.cone import _exchange, _multipliers
+from mtlgrad.solvers.scaling import factor, unit_diagonal
+from tests.solvers.hard import Array, apart, lengths, stress, violation
+
+WELL_CONDITIONED = ("random", "imbalanced", "near_parallel", "zero_row")
+
+
+@pytest.mark.parametrize("m", [2, 3, 5, 8, 16])
+def test_equals_the_printed_problem(m: int) -> None:
+    jacobians = reference.families(m, 2 * m + 3, np.random.default_rng(m))
+    for name in WELL_CONDITIONED:
+        jacobian = jacobians[name]
+        gram = jacobian @ jacobian.T
+        parts = project_onto_dual_cone(gram, np.eye(m))
+        assert apart(parts[0] @ jacobian, reference.harmonized_gradient(jacobian, 0)) < 1e-9, name
+        mean = project_onto_dual_cone(gram, np.full((1, m), 1 / m))[0]
+        assert apart(mean @ jacobian, reference.dualproj(jacobian)) < 1e-9, name
+        if m <= 5:
+            assert apart(parts.mean(0) @ jacobian, reference.upgrad(jacobian)) < 1e-9, name
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equals_the_best_of_all_active_sets(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    m = int(rng.integers(2, 5))
+    jacobian = rng.standard_normal((m, 6)) * 10.0 ** rng.uniform(-3, 3, (m, 1))
+    point = rng.standard_normal(m)
+    weights = project_onto_dual_cone(jacobian @ jacobian.T, point[None])[0]
+    assert apart(weights @ jacobian, _by_enumeration(jacobian, point @ jacobian)) < 1e-9
+
+
+def _by_enumeration(jacobian: Array, target: Array) -> Array:
+    """The nearest feasible point among the projections onto every intersection of bounding hyperplanes."""
+    units = jacobian / lengths(jacobian)[:, None]
+    best, nearest = np.inf, target
+    for size in range(len(units) + 1):
+        for chosen in combinations(range(len(units)), size):
+            walls = units[list(chosen)]
+            candidate = target - np.linalg.pinv(walls) @ (walls @ target) if chosen else target
+            distance = float(np.linalg.norm(candidate - target))
+            if (units @ candidate).min() > -1e-10 * np.linalg.norm(target) and distance < best:
+                best, nearest = distance, candidate
+    return nearest
+
+
+def test_certificate_and_no_conflict_on_hard_jacobians() -> None:
+    for jacobian in stress(300, seed=0):
+        m = len(jacobian)
+        gram = jacobian @ jacobian.T
+        for points in (np.eye(m), np.ones((1, m)), np.linspace(-1.0, 2.0, m)[None]):
+            weights = project_onto_dual_cone(gram, points)
+            assert np.isfinite(weights).all()
+            assert cone_residual(gram, points, weights) < 1e-9
+            assert violation(jacobian, weights.sum(0)) < 1e-9
+
+
+def test_the_batch_and_the_row_by_row_solver_agree() -> None:
+    rng = np.random.default_rng(3)
+    for m in (8, 24, 40):
+        jacobian = rng.standard_normal((m, m + 4)) * np.exp(2 * rng.standard_normal((m, 1)))
+        cosines, norms, _ = unit_diagonal(jacobian @ jacobian.T)
+        scaled = np.diag(norms)
+        slopes = scaled @ cosines
+        batch, solved = _exchange(cosines, slopes, norms)
+        assert factor(cosines)[1]
+        assert solved.mean() > 0.9
+        single = np.vstack([_multipliers(cosines, scaled[[i]], slopes[[i]]) for i in range(m)])
+        np.testing.assert_allclose(batch[solved], single[solved], rtol=1e-7, atol=1e-9 * norms.max())
+
+
+def test_leaves_a_point_without_conflict_alone() -> None:
+    gram = np.array([[1.0, 0.2], [0.2, 4.0]])
+    assert (project_onto_dual_cone(gram, np.eye(2)) == np.eye(2)).all()
+
+
+def test_opposite_gradients_project_to_exact_zero_and_zero_gradients_keep_their_weight() -> None:
+    jacobian = np.array([[1.0, 2.0], [-3.0, -6.0], [0.0, 0.0]])
+    assert project_onto_dual_cone(jacobian @ jacobian.T, np.eye(3)).tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 10), st.integers(-18, 18))
+@settings(max_examples=60, deadline=None)
+def test_scale_permutation_and_idempotence(seed: int, m: int, exponent: int) -> None:
+    rng = np.random.default_rng(seed)
+    jacobian = rng.standard_normal((m, m + 3))
+    gram = jacobian @ jacobian.T
+    parts = project_onto_dual_cone(gram, np.eye(m))
+    np.testing.assert_allclose(project_onto_dual_cone(gram * 100.0**exponent, np.eye(m)), parts, rtol=1e-9, atol=1e-9)
+    order = rng.permutation(m)
+    shuffled = project_onto_dual_cone(gram[np.ix_(order, order)], np.eye(m))
+    np.testing.assert_allclose(shuffled, parts[np.ix_(order, order)], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(project_onto_dual_cone(gram, parts) @ jacobian, parts @ jacobian, rtol=1e-9, atol=1e-9)
+
+
+def test_residual_sees_each_broken_condition() -> None:
+    gram = np.array([[1.0, -0.5], [-0.5, 1.0]])
+    start = np.array([[1.0, 0.0]])
+    assert cone_residual(gram, start, start) > 0.1  # infeasible
+    assert cone_residual(gram, start, np.array([[1.0, 2.0]])) > 0.1  # feasible, not nearest
+    assert cone_residual(gram, start, np.array([[0.5, 0.5]])) > 0.1  # v < 0
+    assert cone_residual(gram, start, np.zeros((1, 2))) > 0.1  # feasible, but 0 is not the projection
