@@ -10,6 +10,7 @@ from typing import Any, cast
 from tasks.base import Task
 
 TASKS: dict[str, str] = {
+    "retrieval": "tasks.retrieval.task:Retrieval",
     "toy": "tasks.toy.task:Toy",
     "uda": "tasks.uda.task:UDA",
 }

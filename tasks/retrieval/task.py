@@ -99,7 +99,7 @@ class Retrieval(Task):
     weight_decay: float = 1e-6
     epsilon: float = 8 / 255
     train_attack_steps: int = 1
-    test_attack_steps: int = 1
+    test_attack_steps: int = 5
     image_size: int = 32
     full: bool = False
     data_seed: int = 0

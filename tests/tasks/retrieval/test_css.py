@@ -100,8 +100,6 @@ def test_python_2_strings_are_read(tmp_path: Path) -> None:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "|O", "fortran_order": False, "shape": ()})
     pickled = pickle.dumps(np.array({b"train": part}, dtype=object), protocol=2)
-    # what Python 3 writes for bytes, the call _codecs.encode(text, "latin1"), decodes to bytes again: write the
-    # opcodes of a Python 2 str by hand
     pickled = python_2_strings(pickled)
     (tmp_path / INDEX).write_bytes(stream.getvalue() + pickled)
     _, _, queries = read_css(tmp_path, "train", view="2d", size=16)
@@ -110,18 +108,15 @@ def test_python_2_strings_are_read(tmp_path: Path) -> None:
 
 def python_2_strings(pickled: bytes) -> bytes:
     """The same pickle with each bytes object stored as a Python 2 str (opcode SHORT_BINSTRING)."""
+    base: Any = pickle._Pickler  # type: ignore[attr-defined]  # the one in Python, whose opcodes can be changed
 
-    class Rewritten(pickle._Pickler):  # type: ignore[name-defined, misc]  # the Python one, whose opcodes can be changed
-        dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
-
-        def save_bytes(self, obj: bytes) -> None:
-            self.write(b"U" + bytes([len(obj)]) + obj)
-            self.memoize(obj)
-
-        dispatch[bytes] = save_bytes
+    def save(pickler: Any, value: bytes) -> None:
+        pickler.write(b"U" + bytes([len(value)]) + value)
+        pickler.memoize(value)
 
     stream = io.BytesIO()
-    Rewritten(stream, protocol=2).dump(pickle.loads(pickled))
+    pickler = type("Rewritten", (base,), {"dispatch": {**base.dispatch, bytes: save}})(stream, protocol=2)
+    pickler.dump(pickle.loads(pickled))
     return stream.getvalue()
 
 

@@ -25,9 +25,7 @@ from tasks.retrieval.scenes import (
 )
 
 PLACE = r"(?P<place>(?:top|middle|bottom)-(?:left|center|right))"
-WHAT = (
-    rf"(?:(?P<size>{'|'.join(SIZES)}) )?(?:(?P<color>{'|'.join(COLORS)}) )?(?P<shape>{'|'.join(SHAPES)}|object)"
-)
+WHAT = rf"(?:(?P<size>{'|'.join(SIZES)}) )?(?:(?P<color>{'|'.join(COLORS)}) )?(?P<shape>{'|'.join(SHAPES)}|object)"
 FORMS = {
     "add": rf"add {WHAT} to {PLACE}",
     "remove": rf"remove (?:{PLACE} )?{WHAT}",
