@@ -110,6 +110,15 @@ _ENTRIES = (
     ),
     Entry("graddrop", agg.GradDrop, "Chen et al., NeurIPS", 2020, "O(mn)", variants=({"leak": 0.3},)),
     Entry("graddrop_activations", agg.ActivationGradDrop, "Chen et al., NeurIPS", 2020, "O(mn)"),
+    Entry("uw", scal.UW, "Kendall et al., CVPR", 2018, "0"),
+    Entry("dwa", scal.DWA, "Liu et al., CVPR", 2019, "0", {"window": 1}, variants=({"window": 10},)),
+    Entry("rlw", scal.RLW, "Lin et al., TMLR", 2022, "0"),
+    Entry("gls", scal.GLS, "Chennupati et al., CVPRW", 2019, "0"),
+    Entry("si", scal.SILS, "Navon et al., ICML", 2022, "0"),
+    Entry("imtl_l", scal.IMTLL, "Liu et al., ICLR", 2021, "0"),
+    Entry("famo", scal.FAMO, "Liu et al., NeurIPS", 2023, "0", variants=({"floor": (0.1, 0.2)},)),
+    Entry("stch", scal.STCH, "Lin et al., ICML", 2024, "0", variants=({"preference": (0.3, 0.7), "mu": 0.1},)),
+    Entry("dwl", scal.DWL, "Xiao, Zhang, CVPR", 2021, "0", {"alignment": 0.6, "discriminability": 0.8}),
 )
 
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}

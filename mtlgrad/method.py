@@ -153,6 +153,13 @@ def check_number(argument: str, value: object, *, low: float = -math.inf, high: 
         raise ValueError(f"{argument} must be {allowed}, got {value!r}")
 
 
+def check_positive(argument: str, value: object) -> None:
+    """Raise unless `value` is a finite number > 0."""
+    check_number(argument, value, low=0)
+    if value == 0:
+        raise ValueError(f"{argument} must be a number > 0, got {value!r}")
+
+
 def check_choice(argument: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of `allowed`."""
     if value not in allowed:

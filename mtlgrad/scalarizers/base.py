@@ -12,6 +12,9 @@ from mtlgrad.aggregators.base import check_jacobian
 from mtlgrad.linalg import combine
 from mtlgrad.method import Method, State, check_generator, check_losses
 
+LOG_BOUND = 30.0
+"""Bound of a learned log weight: e^30 = 1e13 is beyond any ratio of losses and well within float32."""
+
 
 class Scalarizer(Method):
     """A rule that reads the losses [m] only: weights w [m], and the network descends on sum_i w_i L_i.
@@ -36,7 +39,8 @@ class Scalarizer(Method):
         self.check_tasks(losses.shape[0])
         check_generator(generator)
         weights, state = self._step(losses.detach().to(torch.float64), state, generator=generator)
-        return weights.to(losses.dtype), state
+        limit = torch.finfo(losses.dtype).max  # a weight 1 / L may leave the range of the losses' dtype
+        return weights.clamp(-limit, limit).to(losses.dtype), state
 
     @final
     def loss_weights(self, losses: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

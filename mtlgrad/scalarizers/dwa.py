@@ -1,0 +1,82 @@
+"""DWA: dynamic weight average (Liu et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mtlgrad.method import State, Traits, check_positive, positive
+from mtlgrad.scalarizers.base import StatefulScalarizer
+
+
+@dataclass(frozen=True)
+class DWA(StatefulScalarizer):
+    r"""More weight to the tasks whose loss has fallen least from one epoch to the next.
+
+    .. math:: w_i = m\, \frac{\exp(r_i / T)}{\sum_j \exp(r_j / T)}, \qquad
+              r_i = \frac{\bar L_i(e - 1)}{\bar L_i(e - 2)}
+
+    with the means of the losses over the last two epochs; w = 1 until there are two.
+
+    Shapes: losses [m] -> w [m], summing to m. State: the means [m], the running sum [m] and two counters.
+
+    Parameters
+    ----------
+    window:
+        Steps in an epoch, an int >= 1.
+    temperature:
+        T > 0; the larger, the more equal the weights. 2 in the paper.
+
+    Raises
+    ------
+    ValueError
+        On a negative loss: a rate of descent is a ratio of losses >= 0. A mean that is 0 counts as 1e-12 of the
+        largest task's.
+
+    Examples
+    --------
+    >>> method = DWA(window=1)
+    >>> state = method.init(2)
+    >>> for losses in ([4.0, 1.0], [2.0, 1.0], [1.0, 1.0]):
+    ...     w, state = method.step(torch.tensor(losses), state)
+    >>> w  # 2 softmax(1/4, 1/2)
+    tensor([0.8756, 1.1244])
+
+    Deviations: an epoch is a number of steps, as the losses do not tell where one ends. The nash-mtl code has windows
+    of 25 steps and means over tasks instead of sums.
+
+    References
+    ----------
+    Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, Eq. 7.
+    """
+
+    window: int
+    temperature: float = 2.0
+
+    traits = Traits(stateful=True, needs_losses=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.window, bool) or not isinstance(self.window, int) or self.window < 1:
+            raise ValueError(f"window must be an int >= 1, got {self.window!r}")
+        check_positive("temperature", self.temperature)
+
+    def init(self, m: int, *, device: torch.device | None = None) -> State:
+        vectors = {name: torch.zeros(m, dtype=torch.float64, device=device) for name in ("sum", "last", "before")}
+        return {**vectors, "steps": torch.zeros((), dtype=torch.int64, device=device)}
+
+    def _step(self, losses: Tensor, state: State, *, generator: torch.Generator | None) -> tuple[Tensor, State]:
+        positive(self, losses)  # raises on a negative loss
+        rates = positive(self, state["last"]) / positive(self, state["before"])
+        rates = rates.clamp(max=torch.finfo(torch.float64).max)
+        ready = state["steps"] >= 2 * self.window
+        weights = len(losses) * ((rates - rates.max()) / self.temperature).softmax(0)
+        steps, total = state["steps"] + 1, state["sum"] + losses
+        full = steps % self.window == 0
+        return torch.where(ready, weights, 1.0), {
+            "sum": torch.where(full, 0.0, total),
+            "last": torch.where(full, total / self.window, state["last"]),
+            "before": torch.where(full, state["last"], state["before"]),
+            "steps": steps,
+        }
