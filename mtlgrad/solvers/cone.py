@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import nnls
 
+from mtlgrad.solvers.nnls import nonnegative_least_squares
 from mtlgrad.solvers.scaling import RESOLUTION, Array, Mask, factor, unit_diagonal
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -87,8 +87,8 @@ def cone_residual(gram: Array, points: Array, weights: Array) -> float:
             continue
         if not end.any():
             root, _ = factor(cosines)
-            push, distance = nnls(root, -root @ start, maxiter=_nnls_rounds(root))
-            worst = max(worst, (distance / (scale + push.sum())) ** 2)
+            push = nonnegative_least_squares(root, -(root @ start)[None])[0]
+            worst = max(worst, float(np.linalg.norm(root @ (start + push)) / (scale + push.sum())) ** 2)
             continue
         slopes, push = cosines @ end / scale, (end - start) / scale
         worst = max(worst, -slopes.min(), -push.min(), abs(push @ slopes))
@@ -103,9 +103,8 @@ def _multipliers(cosines: Array, scaled: Array, slopes: Array) -> Array:
         left = np.flatnonzero(~solved)
     else:
         push, left = np.empty_like(scaled), np.arange(len(scaled))
-    targets = -(scaled[left] @ root.T)
-    for row, target in zip(left, targets, strict=True):
-        push[row] = nnls(root, target, maxiter=_nnls_rounds(root))[0]
+    if left.size:
+        push[left] = nonnegative_least_squares(root, -(scaled[left] @ root.T))
     return push
 
 
@@ -146,8 +145,3 @@ def _solve_on_support(cosines: Array, slopes: Array, support: Mask) -> Array:
     trial = np.zeros_like(slopes)
     np.put_along_axis(trial, order, np.linalg.solve(blocks, rhs[:, :, None])[:, :, 0], 1)
     return trial
-
-
-def _nnls_rounds(root: Array) -> int:
-    """SciPy stops at 3 m exchanges, which degenerate cones (parallel gradients) can exceed."""
-    return 30 * len(root.T)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import nnls
 
+from mtlgrad.solvers.nnls import nonnegative_least_squares
 from mtlgrad.solvers.scaling import Array, factor, unit_diagonal
 
 
@@ -48,10 +48,9 @@ def nearest_to_origin(units: Array, norms: Array) -> Array:
     system = np.empty((p + 1, m))
     system[:p] = units
     system[p] = norms.min() / norms
-    target = np.zeros(p + 1)
-    target[p] = 1.0
-    # 30 m exchanges: SciPy's default of 3 m can fall short with parallel gradients.
-    weights = nnls(system, target, maxiter=30 * m)[0] * system[p]
+    target = np.zeros((1, p + 1))
+    target[0, p] = 1.0
+    weights = nonnegative_least_squares(system, target)[0] * system[p]
     return np.asarray(weights / weights.sum())
 
 
