@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     check(jobs)
     todo = [job for job in jobs if not job.finished()]
     save_suite(whole, folder)
+    for job in todo:  # what a killed process may have left
+        job.live.unlink(missing_ok=True)
     console.print(f"[bold]{suite.title}[/]\n[dim]{len(jobs)} runs, {len(jobs) - len(todo)} there already; {folder}[/]")
     failed = 0
     try:

@@ -119,6 +119,8 @@ def execute(job: Job) -> Run:
     started = datetime.now(UTC)
     try:
         task = job.make_task()
+        report = _reporter(job, task.metric)
+        report(Event(0, task.total_steps))  # making the data can take a while: the run shows from its start
         accelerator = _accelerator(job)
         try:
             history = train(
@@ -127,7 +129,7 @@ def execute(job: Job) -> Run:
                 seed=job.identity.seed,
                 evaluate_every=job.identity.evaluate_every,
                 accelerator=accelerator,
-                on_event=_reporter(job, task.metric),
+                on_event=report,
                 checkpoint=job.checkpoint,
                 checkpoint_every=max(CHECKPOINT_EVERY, task.total_steps // CHECKPOINTS),
             )

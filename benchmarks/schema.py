@@ -29,7 +29,9 @@ def _no_path(value: str) -> str:
 
 class _Record(BaseModel):
     # JSON has neither NaN nor infinity: they are null in these files, and a float field refuses them
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, revalidate_instances="always"
+    )
 
 
 class Identity(_Record):

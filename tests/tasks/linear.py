@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +16,8 @@ from tasks.base import Phase, Task
 class Linear(Task):
     """Phase "warm" trains head a alone; phase "pair" trains trunk and heads on two losses.
 
-    `hook(index)` runs inside each step; `poison(index)` makes that step's pair of losses NaN.
+    From step `poison_from` on the pair has a NaN loss; at `fail_at` a step raises, at `interrupt_at` it is interrupted
+    (Ctrl-C), and `hook(index)` runs inside every step.
     """
 
     name = "linear"
@@ -27,9 +30,12 @@ class Linear(Task):
         target_bias: float = 0.0,
         fail_at: int | None = None,
         poison_from: int | None = None,
+        interrupt_at: int | None = None,
+        steps: int = 20,
         hook: Callable[[int], None] | None = None,
     ) -> None:
         self.rate, self.target_bias, self.fail_at, self.poison_from = rate, target_bias, fail_at, poison_from
+        self.interrupt_at, self.steps = interrupt_at, steps
         self.hook = hook
 
     def setup(self, *, seed: int, device: torch.device) -> None:
@@ -48,11 +54,13 @@ class Linear(Task):
             "target_bias": self.target_bias,
             "fail_at": self.fail_at,
             "poison_from": self.poison_from,
+            "interrupt_at": self.interrupt_at,
+            "steps": self.steps,
         }
 
     @property
     def total_steps(self) -> int:
-        return 20
+        return self.steps
 
     def _features(self) -> tuple[torch.Tensor, torch.Tensor]:
         x = torch.randn(16, 4, generator=self.generator)
@@ -63,6 +71,8 @@ class Linear(Task):
         yield Phase("warm", {"a": (self.a(z)[:, 0] - x[:, 0]).square().mean()}, [self.head])
         if self.hook is not None:
             self.hook(index)
+        if self.interrupt_at == index:
+            os.kill(os.getpid(), signal.SIGINT)
         if self.fail_at == index:
             raise RuntimeError(f"made to fail at step {index}")
         x, z = self._features()
@@ -83,6 +93,18 @@ class Linear(Task):
 
     def validation_score(self) -> float | None:
         return -abs(self.evaluations - 2.0)  # the second evaluation is the one to choose
+
+    def exhibits(self) -> dict[str, Any]:
+        weights = self.trunk.weight.detach().norm(dim=1).tolist()
+        return {
+            "the same for all": {"kind": "images", "images": [{"caption": "a dot", "png": "iVBORw0KGgo="}]},
+            "weights </script>": {
+                "kind": "lines",
+                "x": "unit",
+                "y": "norm",
+                "series": {"trunk": {"x": list(range(len(weights))), "y": weights}},
+            },
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {

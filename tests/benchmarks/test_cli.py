@@ -1,0 +1,201 @@
+"""The command line from end to end, on the millisecond task."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import COMMANDS, main
+from benchmarks.schema import read_run
+from tests.benchmarks.conftest import SUITE
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def compare(suite_file: Path, out: Path, *more: str) -> int:
+    return main(["compare", str(suite_file), "--out", str(out), "--jobs", "1", *more])
+
+
+def test_a_comparison_from_start_to_report(suite_file: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(suite_file, out) == 0
+    text = capsys.readouterr().out
+    assert "24 runs, 0 there already" in text
+    assert "[24/24] biased  fixed 0.5 / 1.5  seed 2  accuracy 64.0" in text
+    assert re.search(r"tuned weights: (sum|fixed 0\.5 / 1\.5)", text)
+    folder = out / "small"
+    runs = [read_run(path) for path in (folder / "runs").glob("*.json")]
+    assert len(runs) == 24
+    table = (folder / "table.md").read_text()
+    assert "| GH++ rotation | 54.0 ± 0.0 | +0.0 [+0.0, +0.0] |" in table
+    assert "Seeds 0 to 2; 12 steps" in table
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [row["label"] for row in summary["arms"]["plain"]] == [
+        "slow", "sum", "GH++ rotation", "fixed 0.5 / 1.5", "tuned weights",
+    ]  # fmt: skip
+    assert {path.name for path in folder.iterdir()} >= {"suite.json", "runs", "table.md", "summary.json", "report.html"}
+
+
+def test_asking_again_runs_what_is_missing(suite_file: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare(suite_file, out, "--methods", "GH++ rotation", "--seeds", "0,1")
+    first = {path.name: path.read_bytes() for path in (out / "small" / "runs").iterdir()}
+    assert len(first) == 8
+    capsys.readouterr()
+    compare(suite_file, out)
+    assert "24 runs, 8 there already" in capsys.readouterr().out
+    assert all((out / "small" / "runs" / name).read_bytes() == data for name, data in first.items())
+    compare(suite_file, out, "--steps", "6")
+    assert "24 runs, 0 there already" in capsys.readouterr().out
+
+
+def test_report_makes_the_same_again_from_the_folder(suite_file: Path, out: Path) -> None:
+    compare(suite_file, out, "--seeds", "1")
+    folder = out / "small"
+    before = {name: (folder / name).read_bytes() for name in ("report.html", "table.md", "summary.json")}
+    for name in before:
+        (folder / name).unlink()
+    assert main(["report", str(folder)]) == 0
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+def test_an_interrupt_is_told_and_the_same_command_resumes(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SUITE.replace("target_bias = 1.0", "target_bias = 1.0, interrupt_at = 7"), encoding="utf-8")
+    arguments = ("--methods", "sum", "--seeds", "1")
+    assert compare(path, out, *arguments) == 130
+    caught = capsys.readouterr()
+    assert "resume with the same command" in caught.err
+    assert "[1/2] plain" in caught.out
+    assert compare(path, out, *arguments) == 0
+    assert "2 runs, 1 there already" in capsys.readouterr().out
+
+
+def test_a_failed_run_is_shown_and_changes_the_exit_code(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SUITE.replace("rate = 0.001", "fail_at = 2"), encoding="utf-8")
+    assert compare(path, out, "--methods", "slow", "--seeds", "1") == 1
+    caught = capsys.readouterr()
+    assert "2 of 4 runs failed" in caught.err
+    assert "0 of 1 (1 failed)" in caught.out
+    page = (out / "small" / "report.html").read_text()
+    assert "RuntimeError: made to fail at step 2" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["compare", "nothing"], r"unknown suite 'nothing'; known: .*quickstart.*, or the path of a .toml file"),
+        (["compare"], "which suite\\? known: "),
+        (["compare", "quickstart", "--methods", "GH,nash"], "unknown method 'nash' in suite 'quickstart'; known: .*GH"),
+        (["compare", "quickstart", "--seeds", "all"], "--seeds must be a count >= 1 or a list .* got 'all'"),
+        (["compare", "quickstart", "--steps", "0"], "--steps must be at least 1, got 0"),
+        (["compare", "quickstart", "--jobs", "-2"], "--jobs must be at least 1, got -2"),
+        (["report", "nowhere"], "nowhere holds no suite.json"),
+    ],
+)
+def test_requests_that_cannot_be_met(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    message = capsys.readouterr().err
+    assert re.search(told, message)
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+
+
+def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "compare", "nothing"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown suite 'nothing'; known: ")
+
+
+def test_the_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--list"]) == 0
+    text = capsys.readouterr().out
+    assert "quickstart" in text
+    assert "digits" in text
+
+
+def test_commands_are_modules_of_one_shape() -> None:
+    for module in COMMANDS.values():
+        assert isinstance(module.HELP, str)
+        assert callable(module.add_arguments)
+        assert callable(module.run)
+
+
+def test_side_by_side_gives_the_same_results(tmp_path: Path) -> None:
+    path = tmp_path / "descents.toml"
+    path.write_text(
+        'name = "descents"\ntitle = "t"\ndescription = "d"\ntask = "toy"\nseeds = [0]\nsteps = 10\nevaluate_every = 5\n'
+        'baseline = "MGDA"\n[[arms]]\nname = "all"\ntitle = "all"\n'
+        '[[methods]]\nlabel = "MGDA"\nmethod = "mgda"\n[[methods]]\nlabel = "GH"\nmethod = "gh"\n',
+        encoding="utf-8",
+    )
+    for jobs in ("1", "2"):
+        assert main(["compare", str(path), "--out", str(tmp_path / jobs), "--jobs", jobs]) == 0
+    for label in ("mgda", "gh"):
+        one, two = (read_run(tmp_path / jobs / "descents" / "runs" / f"all--{label}--seed0.json") for jobs in "12")
+        assert (one.metrics, one.curve, one.phases) == (two.metrics, two.curve, two.phases)
+
+
+class Page(HTMLParser):
+    """What a browser would fetch, and the figures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.figures: list[str] = []
+        self.text = ""
+        self._kind: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.fetched += [value for key in ("src", "href") if (value := values.get(key)) and not value.startswith("#")]
+        self._kind = values.get("type") if tag == "script" else tag
+        if self._kind == "application/json":
+            self.figures.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._kind == "application/json":
+            self.figures[-1] += data  # long text arrives in pieces
+        elif self._kind not in (None, "style"):
+            self.text += data
+
+
+def test_the_report_stands_alone(suite_file: Path, out: Path) -> None:
+    compare(suite_file, out, "--seeds", "2")
+    source = (out / "small" / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(source)
+    assert page.fetched
+    assert all(value.startswith("data:image/png;base64,") for value in page.fetched)
+    style = re.search(r"<style>(.*?)</style>", source, re.S)
+    assert style is not None
+    assert "http" not in style[1]
+    assert "@import" not in style[1]
+    figures = [json.loads(text) for text in page.figures]
+    # per arm: bars, times, curves, a histogram and a line exhibit for each of the four methods
+    assert len(figures) == 2 * (3 + 4 + 4)
+    assert all(figure["data"] and "template" not in figure["layout"] for figure in figures)
+    assert "A small comparison <b>" in page.text  # escaped in the source
+    for label in ("GH++ rotation", "tuned weights: ", "slow"):
+        assert label in page.text
+    assert source.count("iVBORw0KGgo=") == 2  # the exhibit that all methods share is shown once per arm

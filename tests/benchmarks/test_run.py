@@ -1,0 +1,162 @@
+"""One run, its file, and what happens when it is asked for again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from benchmarks.run import Job, execute, jobs_of
+from benchmarks.schema import Identity, Run, read_run, write_run
+from benchmarks.suite import Suite
+
+
+def make(folder: Path, *, method: str = "gh", steps: int = 12, **options: Any) -> Job:
+    identity = Identity(
+        suite="small",
+        arm="plain",
+        label="GH",
+        task="linear",
+        task_options={"steps": steps, **options},
+        method=method,
+        method_args={},
+        seed=1,
+        evaluate_every=3,
+    )
+    return Job(identity, folder)
+
+
+def observed(run: Run) -> dict[str, Any]:
+    """All but clock and place."""
+    return run.model_dump(exclude={"started", "finished", "step_ms", "machine", "versions", "identity", "digest"})
+
+
+def test_a_run_leaves_a_valid_file_and_nothing_else(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    run = execute(job)
+    assert read_run(job.result) == run
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [job.result]
+    assert (run.status, run.metric) == ("ok", "accuracy")
+    assert run.metrics is not None
+    assert (run.metrics.final_step, run.metrics.best_step) == (12, 6)
+    assert [point.step for point in run.curve] == [3, 6, 9, 12]
+    assert run.phases["pair"].tasks == ["a", "b"]
+    assert run.conflicts.measured == len(run.phases["pair"].decision) == 2
+    assert run.step_ms is not None
+    assert run.step_ms.q25 <= run.step_ms.median <= run.step_ms.q75
+    assert run.step_ms.steps == 12
+    assert "weights </script>" in run.exhibits
+
+
+def test_a_run_is_a_function_of_its_identity(tmp_path: Path) -> None:
+    assert observed(execute(make(tmp_path / "a"))) == observed(execute(make(tmp_path / "b")))
+
+
+def test_finished_runs_are_known_and_others_are_not(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    assert not job.finished()
+    execute(job)
+    assert job.finished()
+    assert make(tmp_path, steps=12).finished()
+    assert not make(tmp_path, steps=13).finished()
+    assert not make(tmp_path, method="sum").finished()
+    assert not make(tmp_path, rate=0.1).finished()
+    job.result.write_text(job.result.read_text()[:-100])
+    assert not job.finished()
+
+
+def test_a_crash_is_a_result_and_worth_another_try(tmp_path: Path) -> None:
+    job = make(tmp_path, fail_at=4)
+    run = execute(job)
+    assert run.status == "failed"
+    assert run.reason.startswith("RuntimeError: made to fail at step 4 (")
+    assert "linear.py:" in run.reason
+    assert str(Path.cwd()) not in job.result.read_text()
+    assert not job.finished()
+
+
+def test_divergence_is_a_result(tmp_path: Path) -> None:
+    job = make(tmp_path, steps=40, poison_from=5)
+    run = execute(job)
+    assert (run.status, run.skipped_updates) == ("diverged", 20)
+    assert [point.step for point in run.curve] == [3, 6, 9, 12, 15, 18, 21, 24]
+    assert job.finished()
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    job = make(tmp_path, interrupt_at=4)
+    with pytest.raises(KeyboardInterrupt):
+        execute(job)
+    assert job.checkpoint.exists()
+    assert json.loads(job.live.read_text())["step"] <= 5
+    assert not job.result.exists()
+    resumed = execute(job)
+    assert not job.checkpoint.exists()
+    assert observed(resumed) == observed(execute(make(tmp_path / "straight")))
+
+
+def test_a_checkpoint_of_other_options_is_not_taken(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        execute(make(tmp_path, interrupt_at=4))
+    changed = make(tmp_path, rate=0.1)
+    assert observed(execute(changed)) == observed(execute(make(tmp_path / "straight", rate=0.1)))
+
+
+def test_jobs_cover_the_suite_seed_by_seed(suite: Suite, tmp_path: Path) -> None:
+    jobs = jobs_of(suite, tmp_path)
+    assert len(jobs) == len(suite.arms) * len(suite.methods) * len(suite.seeds)
+    assert [job.identity.seed for job in jobs] == sorted(job.identity.seed for job in jobs)
+    assert jobs[0].result == tmp_path / "runs" / "plain--slow--seed0.json"
+
+
+@pytest.fixture(scope="module")
+def run_file(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        from tasks import registry
+
+        patch.setitem(registry.TASKS, "linear", "tests.tasks.linear:Linear")
+        job = make(tmp_path_factory.mktemp("runs"))
+        execute(job)
+    loaded: dict[str, Any] = json.loads(job.result.read_text())
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "told"),
+    [
+        (("status",), "crashed", "status"),
+        (("status",), "diverged", "says why"),
+        (("schema_version",), 2, "schema_version"),
+        (("extra",), 1, "extra"),
+        (("identity", "seed"), 5, "does not belong to the identity"),
+        (("metrics", "final"), {"accuracy": None}, "has a final 'accuracy'"),
+        (("conflicts", "before"), 1.2, "less than or equal to 1"),
+        (("conflicts", "before"), None, "exactly when something was measured"),
+        (("machine", "kind"), "/home/someone", "not a path"),
+        (("started",), "2026-01-01T00:00:00", "timezone"),
+        (("finished",), "2020-01-01T00:00:00Z", "before started"),
+        (("phases", "pair", "inner_after"), [], "equally long"),
+        (("step_ms", "median"), "fast", "step_ms.median"),
+        (("threads",), 0, "threads"),
+    ],
+)
+def test_the_schema_refuses(run_file: dict[str, Any], where: tuple[str, ...], value: object, told: str) -> None:
+    changed = json.loads(json.dumps(run_file))
+    parent = changed
+    for key in where[:-1]:
+        parent = parent[key]
+    parent[where[-1]] = value
+    with pytest.raises(ValidationError, match=told):
+        Run.model_validate_json(json.dumps(changed))
+
+
+def test_numbers_that_json_does_not_have_are_refused(run_file: dict[str, Any], tmp_path: Path) -> None:
+    run = Run.model_validate_json(json.dumps(run_file))
+    assert run.step_ms is not None
+    broken = run.model_copy(update={"step_ms": run.step_ms.model_copy(update={"median": float("nan")})})
+    with pytest.raises(ValidationError, match="finite"):
+        write_run(broken, tmp_path / "run.json")
+    assert not (tmp_path / "run.json").exists()

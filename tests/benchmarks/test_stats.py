@@ -1,0 +1,157 @@
+"""Statistics against SciPy and by hand; selection looks at nothing but validation."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from benchmarks.environment import machine, versions
+from benchmarks.schema import Conflicts, Identity, MetricsAt, Run, StepTime
+from benchmarks.stats import paired_difference, rows, select, spread
+from benchmarks.suite import Suite
+
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+finite = st.floats(-1e3, 1e3)
+
+
+def run(suite: Suite, label: str, seed: int, final: float, **changed: Any) -> Run:
+    row = next(row for row in suite.methods if row.label == label)
+    identity = Identity(
+        suite=suite.name,
+        arm="plain",
+        label=label,
+        task=suite.task,
+        task_options=suite.options_of(suite.arms[0], row),
+        method=row.method,
+        method_args=row.args,
+        seed=seed,
+        evaluate_every=suite.evaluate_every,
+    )
+    status = changed.get("status", "ok")
+    return Run(
+        identity=identity,
+        digest=identity.digest,
+        status=status,
+        reason="" if status == "ok" else "because",
+        metric="accuracy",
+        metrics=MetricsAt(
+            final={"accuracy": final},
+            best={"accuracy": changed.get("best", final)},
+            final_step=12,
+            best_step=6,
+            final_validation=changed.get("validation", 0.0),
+            best_validation=1.0,
+        ),
+        conflicts=Conflicts(before=0.5, after=0.25, measured=8),
+        step_ms=StepTime(median=changed.get("ms", 10.0), q25=9.0, q75=11.0, steps=12),
+        skipped_updates=0,
+        curve=[],
+        phases={},
+        exhibits={},
+        versions=versions(),
+        machine=machine(),
+        threads=1,
+        jobs=1,
+        started=MOMENT,
+        finished=MOMENT,
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(finite, finite), min_size=2, max_size=8))
+def test_the_interval_is_scipys(pairs: list[tuple[float, float]]) -> None:
+    ours, theirs = (np.array(side) for side in zip(*pairs, strict=True))
+    found = paired_difference(pd.Series(ours), pd.Series(theirs))
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    if np.ptp(ours - theirs) > 1e-9:
+        expected = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+        assert found.low == pytest.approx(expected.low, rel=1e-6, abs=1e-6)
+        assert found.high == pytest.approx(expected.high, rel=1e-6, abs=1e-6)
+    assert found.low <= found.mean <= found.high
+
+
+def test_differences_are_paired_by_seed_not_by_position() -> None:
+    ours, theirs = pd.Series({0: 1.0, 1: 2.0, 4: 9.0}), pd.Series({1: 1.0, 0: 3.0, 7: 5.0})
+    found = paired_difference(ours, theirs)
+    assert found is not None
+    assert (found.mean, found.n) == (-0.5, 2)
+    one = paired_difference(pd.Series({0: 1.0}), theirs)
+    assert one is not None
+    assert (one.mean, one.low, one.high, one.n) == (-2.0, None, None, 1)
+    assert paired_difference(pd.Series({9: 1.0}), theirs) is None
+
+
+def test_spread_is_the_sample_deviation() -> None:
+    found = spread(pd.Series([1.0, 2.0, 4.0, math.nan]))
+    assert found is not None
+    assert (found.n, found.mean) == (3, pytest.approx(7 / 3))
+    assert found.std == pytest.approx(np.std([1, 2, 4], ddof=1))
+    assert spread(pd.Series([math.nan])) is None
+
+
+def test_rows_of_an_arm(suite: Suite) -> None:
+    runs = [run(suite, "sum", seed, 60.0 + seed, ms=10.0) for seed in range(3)]
+    runs += [run(suite, "GH++ rotation", seed, 62.0 + 2 * seed, ms=12.0 + 3 * seed) for seed in range(3)]
+    found = {row.label: row for row in rows(suite, runs)["plain"]}
+    ours = found["GH++ rotation"]
+    assert ours.final is not None
+    assert ours.difference is not None
+    assert (ours.final.mean, ours.difference.mean) == (64.0, 3.0)
+    assert ours.step_time == pytest.approx(1.5)
+    assert (ours.conflicts_before, ours.conflicts_after) == (0.5, 0.25)
+    assert found["sum"].difference is None
+    assert found["sum"].step_time == 1.0
+    assert "slow" not in found
+    assert rows(suite, runs)["biased"] == []
+
+
+def test_runs_that_did_not_end_well_are_counted_and_not_averaged(suite: Suite) -> None:
+    runs = [run(suite, "sum", 0, 60.0), run(suite, "sum", 1, 10.0, status="diverged"), run(suite, "sum", 2, 62.0)]
+    (row,) = rows(suite, runs)["plain"]  # and no row for the group: its only candidate diverged once
+    assert row.final is not None
+    assert (row.final.mean, row.final.n) == (61.0, 2)
+    assert row.statuses == {"ok": 2, "diverged": 1}
+
+
+whole = st.lists(st.integers(-50, 50).map(float), min_size=4, max_size=4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(validation=whole, target=whole, others=whole)
+def test_selection_never_looks_at_the_target(validation: list[float], target: list[float], others: list[float]) -> None:
+    def frames(metric: list[float]) -> dict[str, pd.DataFrame]:
+        return {
+            f"candidate {k}": pd.DataFrame(
+                {"status": ["ok", "ok"], "validation": [v, v + 1], "final": metric[k], "best": -metric[k]}
+            )
+            for k, v in enumerate(validation)
+        }
+
+    assert select(frames(target)) == select(frames(others)) == f"candidate {int(np.argmax(validation))}"
+
+
+def test_a_group_is_represented_by_validation(suite: Suite) -> None:
+    runs = [run(suite, "sum", seed, 90.0, validation=50.0) for seed in range(2)]
+    runs += [run(suite, "fixed 0.5 / 1.5", seed, 40.0, validation=70.0) for seed in range(2)]
+    chosen = rows(suite, runs)["plain"][-1]
+    assert (chosen.label, chosen.selected) == ("tuned weights", "fixed 0.5 / 1.5")
+    assert chosen.selected_from == ("sum", "fixed 0.5 / 1.5")
+    assert chosen.final is not None
+    assert chosen.final.mean == 40.0
+
+
+def test_a_candidate_that_diverged_is_not_eligible(suite: Suite) -> None:
+    runs = [run(suite, "sum", seed, 90.0, validation=50.0) for seed in range(2)]
+    runs += [run(suite, "fixed 0.5 / 1.5", 0, 40.0, validation=70.0)]
+    runs += [run(suite, "fixed 0.5 / 1.5", 1, 40.0, validation=70.0, status="diverged")]
+    assert rows(suite, runs)["plain"][-1].selected == "sum"

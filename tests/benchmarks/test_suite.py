@@ -1,0 +1,93 @@
+"""Suites: those that ship can be run as they stand, and mistakes are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compare import check, parse_seeds
+from benchmarks.run import jobs_of
+from benchmarks.suite import Suite, SuiteError, find, load, names
+from tests.benchmarks.conftest import SUITE
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_shipped_suite_can_be_run(name: str, tmp_path: Path) -> None:
+    suite = load(find(name))
+    assert suite.name == name
+    jobs = jobs_of(suite, tmp_path)
+    check(jobs)
+    assert len({job.result for job in jobs}) == len(jobs)
+
+
+def test_the_digits_are_compared_with_tuned_weights_and_with_no_adaptation() -> None:
+    suite = load(find("digits"))
+    tuned = [row for row in suite.methods if row.group == "tuned weights"]
+    assert len(tuned) == 5
+    assert {row.method for row in tuned} == {"sum", "fixed"}
+    assert any(row.role == "reference" and row.task_options == {"method": "source_only"} for row in suite.methods)
+    assert len(suite.seeds) >= 5
+    assert len(suite.arms) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seeds = [0, 1, 2]", 'seeds = "all"', r"small.toml: seeds: .*list.*got 'all'"),
+        ("seeds = [0, 1, 2]", "seeds = [0, -1]", r"seeds\[1\]: .*greater than or equal to 0, got -1"),
+        ("seeds = [0, 1, 2]", "seeds = [0, 0]", r"seeds holds '0' twice"),
+        ("steps = 12", "stepz = 12", r"stepz: unknown key, got 12"),
+        ("steps = 12", "steps = 0", r"steps: .*greater than or equal to 1, got 0"),
+        ('baseline = "sum"', 'baseline = "mean"', r"baseline='mean' is not a label; allowed: slow, sum"),
+        ('baseline = "sum"\n', "", r"baseline: Field required"),
+        ('role = "reference"', 'role = "line"', r"methods\[0\].role: .*'method' or 'reference', got 'line'"),
+        ('label = "GH++ rotation"', 'label = "SUM"', r"methods.label holds 'sum' twice"),
+        ('name = "biased"', 'name = "../up"', r"arms\[1\].name: .*pattern"),
+        ("rate = 0.001", "steps = 3", r"task option 'steps' is set by the suite"),
+        ("evaluate_every = 3", "evaluate_every =", r"small.toml: not valid TOML"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert old in SUITE
+    path = tmp_path / "small.toml"
+    path.write_text(SUITE.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(SuiteError, match=told) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('method = "ghpp"', 'method = "ghppp"', "'GH\\+\\+ rotation' in arm 'plain': unknown method 'ghppp'.*known: "),
+        ('form = "rotation"', 'form = "spin"', "form must be one of 'published', 'rotation', got 'spin'"),
+        ('form = "rotation"', "angle = 1", "unexpected keyword argument 'angle'"),
+        ("rate = 0.001", "rat = 0.001", "task 'linear' has no option 'rat'; known: rate, "),
+        ('task = "linear"', 'task = "quadratic"', "unknown task 'quadratic'; known: "),
+    ],
+)
+def test_what_cannot_be_made_is_found_before_anything_runs(tmp_path: Path, old: str, new: str, told: str) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SUITE.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(SuiteError, match=told):
+        check(jobs_of(load(path), tmp_path))
+
+
+def test_options_of_a_cell_come_from_suite_then_arm_then_row(suite: Suite) -> None:
+    assert suite.options_of(suite.arms[1], suite.methods[0]) == {"target_bias": 1.0, "rate": 0.001, "steps": 12}
+    assert suite.options_of(suite.arms[0], suite.methods[1]) == {"steps": 12}
+
+
+def test_a_restricted_suite_keeps_its_baseline(suite: Suite) -> None:
+    smaller = suite.restricted(methods=["gh++ rotation"], seeds=[7], steps=3)
+    assert smaller.labels == ["sum", "GH++ rotation"]
+    assert (smaller.seeds, smaller.steps) == ([7], 3)
+    with pytest.raises(SuiteError, match="unknown method 'gh' in suite 'small'; known: slow, sum, "):
+        suite.restricted(methods=["gh"])
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "0", "0,x"])
+def test_seeds_that_are_none(text: str) -> None:
+    with pytest.raises(SuiteError, match="--seeds must be a count >= 1 or a list"):
+        parse_seeds(text)
