@@ -27,6 +27,8 @@ class Panel:
     """Caption and base64 PNG."""
     wide: bool = False
     """Takes the whole width."""
+    broad: bool = False
+    """Takes the width of two: images that are much wider than high."""
 
 
 def gather(results: Results, arm: Arm) -> dict[str, list[Panel]]:
@@ -53,7 +55,8 @@ def panels(exhibits: Mapping[str, Mapping[str, Any]]) -> list[Panel]:
         return [Panel("", figure=trajectories(exhibits), wide=True)]
     shown = {"": first} if all(one == first for one in exhibits.values()) else exhibits
     if kind == "images":
-        return [Panel(label, images=one["images"]) for label, one in shown.items()]
+        broad = bool(first.get("broad"))
+        return [Panel(label, images=one["images"], broad=broad) for label, one in shown.items()]
     return [Panel(label, figure=_lines(one)) for label, one in shown.items()]
 
 

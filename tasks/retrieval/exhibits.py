@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,61 +13,69 @@ from PIL import Image
 from torch import Tensor
 
 SHOWN = 5
-"""Images found first that a strip shows."""
+"""Images found first that a picture shows."""
 
-_PER_KIND = 2
-_SIDE = 96  # pixels of an image in a strip
-_BORDER = 4
+_SIDE = 96  # pixels of a tile without its frame
+_FRAME = 4
 _NEUTRAL, _RIGHT, _WRONG = (0.75, 0.75, 0.75), (0.1, 0.6, 0.2), (0.8, 0.2, 0.2)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What one source image led to.
+
+    source: [3, S, S] in [0, 1]. found: the images found first, [SHOWN, 3, S, S]. right: which of them are, bool
+    [SHOWN]. rank: where the first right one of all was found, from 1.
+    """
+
+    source: Tensor
+    found: Tensor
+    right: Tensor
+    rank: int
+
+
 def choose(texts: Sequence[str]) -> Tensor:
-    """The first rows of each kind of query, told by the text's first word: the same ones for every run.
+    """The first query of each kind, told by the text's first word: the same rows for every run.
 
     >>> choose(["add a", "add b", "make c", "add d"])
-    tensor([0, 1, 2])
+    tensor([0, 2])
     """
-    taken: dict[str, list[int]] = {}
+    first: dict[str, int] = {}
     for row, text in enumerate(texts):
-        of_kind = taken.setdefault(text.split()[0], [])
-        if len(of_kind) < _PER_KIND:
-            of_kind.append(row)
-    return torch.tensor([row for of_kind in taken.values() for row in of_kind])
+        first.setdefault(text.split()[0], row)
+    return torch.tensor(list(first.values()))
 
 
-def strip(
-    *, text: str, attacked: bool, rank: int, source: Tensor, found: Tensor, right: Tensor, truth: Tensor
-) -> dict[str, str]:
-    """One query as an image for the report.
+def picture(*, clean: Answer, attacked: Answer, target: Tensor) -> dict[str, str]:
+    """Two rows of tiles, clean above attacked: source, what was found (framed green if right, red if not), target.
 
     Parameters
     ----------
-    text, attacked, rank:
-        Go into the caption; `rank` is that of the first right image.
-    source, truth:
+    clean, attacked:
+        From the source image as it is and as the attack left it.
+    target:
         [3, S, S] in [0, 1].
-    found, right:
-        The images found first, [K, 3, S, S], and which of them are right, bool [K]: framed green, the others red.
 
     Returns
     -------
     dict
         `caption`, and `png` in base64.
     """
-    frames = [_NEUTRAL, *(_RIGHT if one else _WRONG for one in right.tolist()), _NEUTRAL]
-    images = [source, *found, truth]
-    tiles = [_framed(image.cpu(), color) for image, color in zip(images, frames, strict=True)]
-    pixels = (255 * torch.cat(tiles, dim=2)).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    pixels = torch.cat([_row(answer, target) for answer in (clean, attacked)], dim=1)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    origin = "attacked source" if attacked else "source"
-    caption = f"“{text}”: {origin}, first {len(found)} found (target at rank {rank}), target"
+    Image.fromarray((255 * pixels).round().to(torch.uint8).permute(1, 2, 0).numpy()).save(buffer, format="PNG")
+    caption = f"rank of the target: {clean.rank} clean, {attacked.rank} attacked"
     return {"caption": caption, "png": base64.b64encode(buffer.getvalue()).decode("ascii")}
 
 
-def _framed(image: Tensor, color: tuple[float, float, float]) -> Tensor:
-    large = F.interpolate(image[None], size=(_SIDE, _SIDE), mode="nearest")[0]
-    side = _SIDE + 2 * _BORDER
-    tile = torch.tensor(color)[:, None, None].expand(3, side, side).clone()
-    tile[:, _BORDER:-_BORDER, _BORDER:-_BORDER] = large
+def _row(answer: Answer, target: Tensor) -> Tensor:
+    frames = [_NEUTRAL, *(_RIGHT if right else _WRONG for right in answer.right.tolist()), _NEUTRAL]
+    images = [answer.source, *answer.found, target]
+    return torch.cat([_tile(image.cpu(), frame) for image, frame in zip(images, frames, strict=True)], dim=2)
+
+
+def _tile(image: Tensor, frame: tuple[float, float, float]) -> Tensor:
+    side = _SIDE + 2 * _FRAME
+    tile = torch.tensor(frame)[:, None, None].expand(3, side, side).clone()
+    tile[:, _FRAME:-_FRAME, _FRAME:-_FRAME] = F.interpolate(image[None], size=(_SIDE, _SIDE), mode="nearest")[0]
     return tile

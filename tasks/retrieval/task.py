@@ -14,10 +14,10 @@ from torch import Tensor
 
 from tasks.base import Phase, Task
 from tasks.checks import boolean, integer, number, one_of
-from tasks.retrieval import exhibits
 from tasks.retrieval.attack import evaluating, gaussian, pgd
 from tasks.retrieval.css import VIEWS
 from tasks.retrieval.data import Encoded, Vocabulary, batch_rows, load
+from tasks.retrieval.exhibits import SHOWN, Answer, choose, picture
 from tasks.retrieval.losses import batch_softmax, draw_triplets, gallery_softmax, soft_triplet
 from tasks.retrieval.metrics import AT, ranks, recall, similarities
 from tasks.retrieval.models import ARCHITECTURES, Form, build
@@ -271,25 +271,26 @@ class Retrieval(Task):
         self._optimizer.load_state_dict(state["optimizer"])
 
     def exhibits(self) -> dict[str, Any]:
-        """A few test queries with the five images found first, from the clean and from the attacked source."""
+        """A test query of each kind with the images found first, from the clean and from the attacked source."""
         part, gallery = self._test, self._gallery(self._test)
-        rows = exhibits.choose(self._parts.test.texts).to(part.images.device)
-        strips = []
-        for attacked in (False, True):
-            features, images = self._queries(part, gallery, rows, attacked=attacked)
-            first = similarities(features, gallery, part.sources[rows]).topk(exhibits.SHOWN, dim=1).indices
-            found = ranks(features, gallery, wanted=part.wanted[rows], scenes=part.scenes, sources=part.sources[rows])
-            strips += [
-                exhibits.strip(
-                    text=self._parts.test.texts[int(row)],
-                    attacked=attacked,
-                    rank=int(found[place]),
-                    source=images[place],
-                    found=part.pixels(first[place]),
-                    right=part.scenes[first[place]] == part.wanted[row],
-                    truth=part.pixels(part.targets[row]),
-                )
-                for place, row in enumerate(rows)
-            ]
-        pairs = [strip for pair in zip(strips[: len(rows)], strips[len(rows) :], strict=True) for strip in pair]
-        return {"queries": {"kind": "images", "images": pairs}}
+        rows = choose(self._parts.test.texts).to(part.images.device)
+        clean, attacked = (self._answers(gallery, rows, attacked=attacked) for attacked in (False, True))
+        shown = {}
+        for place, row in enumerate(rows.tolist()):
+            image = picture(clean=clean[place], attacked=attacked[place], target=part.pixels(part.targets[row]))
+            title = f"“{self._parts.test.texts[row]}”: source, first {SHOWN} found, target; clean, then attacked"
+            shown[title] = {"kind": "images", "broad": True, "images": [image]}
+        return shown
+
+    def _answers(self, gallery: Tensor, rows: Tensor, *, attacked: bool) -> list[Answer]:
+        part = self._test
+        features, sources = self._queries(part, gallery, rows, attacked=attacked)
+        labels = {"wanted": part.wanted[rows], "scenes": part.scenes, "sources": part.sources[rows]}
+        first = similarities(features, gallery, part.sources[rows]).topk(SHOWN, dim=1).indices
+        right = part.scenes[first] == part.wanted[rows, None]
+        return [
+            Answer(source, part.pixels(found), correct, int(rank))
+            for source, found, correct, rank in zip(
+                sources, first, right, ranks(features, gallery, **labels), strict=True
+            )
+        ]
