@@ -177,7 +177,7 @@ def _unit_rows(jacobian: Array) -> tuple[Array, Array]:
 def _solve(objective: Any, constraints: list[Any], tolerance: float) -> None:
     cp = _cvxpy()
     problem = cp.Problem(objective, constraints)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # a failed solve takes logarithms of anything
         # Asked for more digits than there are, Clarabel stops at the last good iterate and calls it inaccurate.
         warnings.filterwarnings("ignore", message="Solution may be inaccurate")
         try:

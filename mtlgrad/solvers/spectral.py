@@ -222,5 +222,7 @@ def _pseudo_solve(cosines: Array) -> tuple[Array, Array]:
     values, vectors = np.linalg.eigh(cosines)
     ones = vectors.sum(0)
     kept = values > RANK_TOLERANCE * values[-1]
+    if ones[kept] @ ones[kept] < RESOLUTION**2 * len(ones):  # 1 is orthogonal to the range but for rounding
+        kept[:] = False
     inverse = np.divide(ones, values, out=np.zeros_like(ones), where=kept)
     return vectors @ inverse, vectors @ np.where(kept, 0.0, ones)
