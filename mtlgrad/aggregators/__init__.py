@@ -2,6 +2,7 @@
 
 from mtlgrad.aggregators.agem import AGEM
 from mtlgrad.aggregators.aligned import AlignedMTL
+from mtlgrad.aggregators.andmask import ANDMask
 from mtlgrad.aggregators.base import (
     ElementwiseAggregator,
     GradientAggregator,
@@ -12,7 +13,9 @@ from mtlgrad.aggregators.base import (
 )
 from mtlgrad.aggregators.cagrad import CAGrad
 from mtlgrad.aggregators.conflict_free import ConFIG
+from mtlgrad.aggregators.dbmtl import DBMTL
 from mtlgrad.aggregators.dualproj import DualProj
+from mtlgrad.aggregators.excessmtl import ExcessMTL
 from mtlgrad.aggregators.fairgrad import FairGrad
 from mtlgrad.aggregators.gh import GH
 from mtlgrad.aggregators.ghpp import GHPlusPlus
@@ -21,15 +24,24 @@ from mtlgrad.aggregators.gradnorm import GradNorm
 from mtlgrad.aggregators.gradvac import GradVac
 from mtlgrad.aggregators.imtl import IMTLG
 from mtlgrad.aggregators.krum import Krum
+from mtlgrad.aggregators.mconfig import MConFIG
 from mtlgrad.aggregators.mgda import MGDA
+from mtlgrad.aggregators.moco import MoCo
 from mtlgrad.aggregators.modo import MoDo
 from mtlgrad.aggregators.nashmtl import NashMTL
 from mtlgrad.aggregators.negated import NegatedGradient
 from mtlgrad.aggregators.pcgrad import PCGrad
 from mtlgrad.aggregators.sdmgrad import SDMGrad
+from mtlgrad.aggregators.trimmedmean import TrimmedMean
 from mtlgrad.aggregators.upgrad import UPGrad
 
 __all__ = [
+    "TrimmedMean",
+    "MoCo",
+    "MConFIG",
+    "ExcessMTL",
+    "DBMTL",
+    "ANDMask",
     "AGEM",
     "ActivationGradDrop",
     "AlignedMTL",

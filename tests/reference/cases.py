@@ -74,7 +74,7 @@ CASES = [
     Case("dualproj", [[1.0, 0.0], [-3.0, 1.0]], [0.0, 0.5], "GEM Eq. 8: (-1, 1/2), brought to x1 >= 0"),
     Case("agem", CONFLICT, [1.0, 1.0], "Eq. 11: g2 loses its part along g1, (0, 1), and g1 is added"),
     Case("agem", CONFLICT, [-0.5, 1.5], "Eq. 11: g1 becomes (1/2, 1/2), and g2 is added", {"main": 1}),
-    Case("gradvac", CONFLICT, [0.5, 1.5], "Eq. 3 with all targets 0, as at first: PCGrad"),
+    Case("gradvac", CONFLICT, [0.5, 1.5], "Algorithm 1 with all targets 0, as at first: PCGrad"),
     Case(
         "sdmgrad",
         CONFLICT,
@@ -144,6 +144,28 @@ CASES = [
         "Algorithm 1: sign(z) g summed over the batch is (2, -3) and (1, -4): P = 1 and 0, so nothing is masked",
         features=[[1.0, -1.0], [2.0, -1.0]],
     ),
+    Case(
+        "moco",
+        CONFLICT,
+        [0.05, 0.475],
+        "Algorithm 1, Y = J: lambda = (1/2, 1/2) - 0.1 (0, 1/2), on the simplex (.525, .475)",
+        {"beta": 1.0, "rho": 0.0},
+    ),
+    Case("moco", CONFLICT, [0.0, 0.05], "Algorithm 1, lambda held: a tenth of the mean", {"gamma": 0.0}),
+    Case("excessmtl", CONFLICT, [0.0, 0.5], "Eq. 9 starts at equal weights"),
+    Case(
+        "dbmtl",
+        [[2.0, 0.0], [0.0, 1.0]],
+        [4.0, 4.0],
+        "Algorithm 1: gradients of the logarithms 4 and 1, both stretched to 4",
+        {"beta": 0.0},
+        losses=[0.5, 1.0],
+    ),
+    Case(
+        "mconfig", [[1e6, 0.0], [0.0, 3e6]], [1.0, 1.0], "Algorithm 1: the first step of Adam is the sign of ConFIG's d"
+    ),
+    Case("andmask", [[1.0, 1.0, -2.0], [-1.0, 3.0, -4.0]], [0.0, 2.0, -3.0], "Sec. 2: the mean where signs agree"),
+    Case("trimmedmean", [[1.0, 9.0], [3.0, 5.0], [-1.0, 4.0]], [1.0, 5.0], "Definition 2, m = 3, k = 1: the median"),
     Case("uw", CONFLICT, [0.0, 0.5], "Eq. 7: s = 0, so w = 1/2", losses=[1.0, 2.0]),
     Case("dwa", CONFLICT, [0.0, 1.0], "Sec. 3.3: w = 1 until two epochs have passed", {"window": 1}, losses=[1.0, 2.0]),
     Case("rlw", [[1.0, 2.0], [1.0, 2.0]], [1.0, 2.0], "the weights sum to 1"),
