@@ -29,8 +29,7 @@ def colours(results: Results) -> dict[str, str]:
     suite = results.suite
     coloured = [row.label for row in suite.methods if row.role == "method" and row.label != suite.baseline]
     chosen = {label: PALETTE[k % len(PALETTE)] for k, label in enumerate(coloured)}
-    groups = {row.group: chosen[row.label] for row in suite.methods if row.group and row.label in chosen}
-    return {row.label: NEUTRAL for row in suite.methods} | groups | chosen
+    return {row.label: NEUTRAL for row in suite.methods} | chosen
 
 
 def final_bars(results: Results, arm: Arm) -> go.Figure:
@@ -40,12 +39,12 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
     figure = go.Figure()
     for row in (row for row in rows if row.role == "method"):
         assert row.final is not None
-        name = _name(row)
+        name, hue = _name(row), hues[row.selected or row.label]
         figure.add_bar(
             y=[name],
             x=[row.final.mean],
             orientation="h",
-            marker_color=hues[row.label],
+            marker_color=hue,
             marker_opacity=0.85,
             error_x={"type": "data", "array": [row.final.std or 0.0], "thickness": 1.4, "width": 4, "color": "#5d636e"},
             hovertemplate=f"{name}<br>%{{x:.2f}} ± {row.final.std or 0:.2f} (n = {row.final.n})<extra></extra>",
@@ -55,7 +54,7 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
             y=[name] * len(seeds),
             x=[run.metrics.final[run.metric] for run in seeds if run.metrics],
             mode="markers",
-            marker={"color": hues[row.label], "size": 6, "line": {"color": "white", "width": 1}},
+            marker={"color": hue, "size": 6, "line": {"color": "white", "width": 1}},
             customdata=[run.identity.seed for run in seeds],
             hovertemplate=f"{name}, seed %{{customdata}}<br>%{{x:.2f}}<extra></extra>",
         )

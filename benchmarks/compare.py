@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from rich.console import Console
+from rich.markup import escape
 
 from benchmarks import suite as suites
 from benchmarks.progress import display
@@ -46,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, option)
         if value is not None and value < 1:
             raise SuiteError(f"--{option} must be at least 1, got {value}")
+    if args.log_with is not None and args.log_with not in LOGGER_TYPE_TO_CLASS:
+        raise SuiteError(f"--log-with knows {', '.join(LOGGER_TYPE_TO_CLASS)}; got {args.log_with!r}")
     whole = suite.restricted(steps=args.steps)
     chosen = whole.restricted(
         methods=None if args.methods is None else [name.strip() for name in args.methods.split(",") if name.strip()],
@@ -59,10 +66,12 @@ def run(args: argparse.Namespace) -> int:
     save_suite(whole, folder)
     for job in todo:  # what a killed process may have left
         job.live.unlink(missing_ok=True)
-    console.print(f"[bold]{suite.title}[/]\n[dim]{len(jobs)} runs, {len(jobs) - len(todo)} there already; {folder}[/]")
+    console.print(suite.title, style="bold", markup=False)
+    there = len(jobs) - len(todo)
+    console.print(f"{len(jobs)} runs, {there} there already; {folder}", style="dim", markup=False, highlight=False)
     failed = 0
     try:
-        with display(console, todo) as shown:
+        with _terminated_like_interrupted(), display(console, todo) as shown:
             for job, outcome in sweep(todo, parallel=min(parallel, max(1, len(todo)))):
                 shown.done(job, outcome)
                 failed += outcome.status == "failed"
@@ -86,6 +95,16 @@ def publish(folder: Path, suite: Suite | None, console: Console) -> None:
     write_atomically(summary(results), folder / "summary.json")
     write_report(results, folder / "report.html")
     console.print(f"\n{folder / 'report.html'}", style="bold", soft_wrap=True)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """A polite kill ends the sweep as Ctrl-C does; otherwise its workers would outlive it."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def make_console() -> Console:
@@ -123,7 +142,7 @@ def list_suites(console: Console) -> None:
     for name in suites.names():
         suite = suites.load(suites.find(name))
         runs = len(suite.arms) * len(suite.methods) * len(suite.seeds)
-        console.print(f"[bold]{name}[/]  {suite.title}  [dim]({runs} runs)[/]", highlight=False)
+        console.print(f"[bold]{name}[/]  {escape(suite.title)}  [dim]({runs} runs)[/]", highlight=False)
         console.print(f"  [dim]arms[/]    {', '.join(arm.name for arm in suite.arms)}", highlight=False)
-        console.print(f"  [dim]methods[/] {', '.join(suite.labels)}", highlight=False)
+        console.print(f"  [dim]methods[/] {escape(', '.join(suite.labels))}", highlight=False)
         console.print(f"  [dim]seeds[/]   {', '.join(map(str, suite.seeds))}", highlight=False)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from benchmarks.run import Job
@@ -81,7 +82,8 @@ class Bars(Display):
             if job.stem in self._bars:
                 self._progress.remove_task(self._bars.pop(job.stem))
         style = {"ok": "green", "diverged": "yellow", "failed": "red"}[run.status]
-        self._progress.console.print(f"[{style}]●[/] [dim]{job.identity.arm}[/]  {describe(run)}", highlight=False)
+        line = f"[{style}]●[/] [dim]{job.identity.arm}[/]  {escape(describe(run))}"
+        self._progress.console.print(line, highlight=False)
         self._look()
 
     def __enter__(self) -> Display:
@@ -112,7 +114,7 @@ class Bars(Display):
                     continue  # not begun, or just ended
                 steps += live["step"]
                 if job.stem not in self._bars:
-                    name = f"  {job.identity.arm}  {job.identity.label}  seed {job.identity.seed}"
+                    name = f"  {job.identity.arm}  {escape(job.identity.label)}  seed {job.identity.seed}"
                     self._bars[job.stem] = self._progress.add_task(name, total=live["total"], note="")
                 note = "" if live["metric"] is None else f"{live['metric']:.1f}"
                 self._progress.update(self._bars[job.stem], completed=live["step"], note=note)

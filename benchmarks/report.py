@@ -80,7 +80,7 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
         "name": arm.name,
         "title": arm.title,
         "options": ", ".join(f"{key} = {value}" for key, value in options.items()),
-        "rows": [{"cells": cells(row), "row": row, "colour": hues[row.label]} for row in rows],
+        "rows": [{"cells": cells(row), "row": row, "colour": hues[row.selected or row.label]} for row in rows],
         "bars": charts.final_bars(results, arm),
         "curves": charts.curves(results, arm),
         "times": charts.step_time_bars(results, arm),

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from torch import nn
 from mtlgrad import Balancer, Method
 from tasks.base import Phase, Task
 from tasks.history import Decisions, Evaluation, History
+from tasks.interrupts import interrupts_between_steps
 
 CHECKPOINT_VERSION = 1
 
@@ -117,7 +115,7 @@ def train(
         run = _Run(task, method, seed, accelerator, steps or task.total_steps, diagnose_every, patience)
         if checkpoint is not None and checkpoint.exists():
             run.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
-        with _interrupts_between_steps() as raise_if_interrupted:
+        with interrupts_between_steps() as raise_if_interrupted:
             while run.history.status == "running":
                 run.step()
                 due = run.finished or run.history.steps % evaluate_every == 0
@@ -326,31 +324,3 @@ def _check_accelerator(accelerator: Accelerator) -> None:
         )
     if accelerator.num_processes != 1:
         raise ValueError(f"accelerator.num_processes must be 1, got {accelerator.num_processes}")
-
-
-@contextmanager
-def _interrupts_between_steps() -> Iterator[Callable[[], None]]:
-    """Hold the first Ctrl-C back until the yielded function is called: inside a step there is no state to resume from.
-
-    Signals reach the main thread only; in any other one nothing needs holding back.
-    """
-    held = False
-
-    def hold(number: int, frame: object) -> None:
-        nonlocal held
-        if held:
-            raise KeyboardInterrupt
-        held = True
-
-    def raise_if_held() -> None:
-        if held:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield raise_if_held
-        return
-    previous = signal.signal(signal.SIGINT, hold)
-    try:
-        yield raise_if_held
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -104,6 +104,7 @@ def test_a_failed_run_is_shown_and_changes_the_exit_code(
         (["compare", "quickstart", "--seeds", "all"], "--seeds must be a count >= 1 or a list .* got 'all'"),
         (["compare", "quickstart", "--steps", "0"], "--steps must be at least 1, got 0"),
         (["compare", "quickstart", "--jobs", "-2"], "--jobs must be at least 1, got -2"),
+        (["compare", "quickstart", "--log-with", "paper"], "--log-with knows .*tensorboard.*; got 'paper'"),
         (["report", "nowhere"], "nowhere holds no suite.json"),
     ],
 )
@@ -125,6 +126,13 @@ def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: unknown suite 'nothing'; known: ")
+
+
+def test_trackers_log_every_run(suite_file: Path, out: Path) -> None:
+    assert compare(suite_file, out, "--methods", "sum", "--seeds", "1", "--log-with", "tensorboard") == 0
+    logs = out / "small" / "logs"
+    assert {path.name for path in logs.iterdir()} == {"plain--sum--seed0", "biased--sum--seed0"}
+    assert all(list(path.rglob("events.out.tfevents.*")) for path in logs.iterdir())
 
 
 def test_the_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

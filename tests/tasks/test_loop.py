@@ -165,6 +165,18 @@ def test_a_second_interrupt_does_not_wait() -> None:
     assert finished[-1] == 4
 
 
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    def interrupt(index: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run(Linear(hook=interrupt)).status == "ok"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def test_a_finished_checkpoint_trains_no_further(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     first = run(Linear(), checkpoint=path, checkpoint_every=12)
