@@ -27,7 +27,7 @@ class GradVac(StatefulGramAggregator):
     .. math:: \tilde g_i \leftarrow \tilde g_i + \frac{\|\tilde g_i\| \bigl(\hat\phi_{ij} \sqrt{1 - \phi^2} -
               \phi \sqrt{1 - \hat\phi_{ij}^2}\bigr)}{\|g_j\| \sqrt{1 - \hat\phi_{ij}^2}}\, g_j
 
-    (Eq. 3), which makes the cosine :math:`\hat\phi_{ij}`. Then the target moves, corrected or not (Eq. 4):
+    which makes the cosine :math:`\hat\phi_{ij}`. Then the target moves, corrected or not:
     :math:`\hat\phi_{ij} \leftarrow (1 - \beta) \hat\phi_{ij} + \beta \phi`. At the end
     :math:`d = \sum_i \tilde g_i`.
 
@@ -47,13 +47,12 @@ class GradVac(StatefulGramAggregator):
 
     Deviations: a pair with a zero gradient has no cosine: neither corrected nor averaged. A target with
     sqrt(1 - target^2) < 1e-6 corrects nothing. One decision for all shared parameters; `groups=` of the Balancer
-    gives the paper's decision per layer. The paper's samples come from one task per language pair and batch, and
-    beta is tuned there; 0.5 is the value of public implementations.
+    gives the paper's decision per layer. beta = 0.5 is the value of LibMTL and torchjd.
 
     References
     ----------
     Wang, Tsvetkov, Firat, Cao, "Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively
-    Multilingual Models", ICLR 2021, Eq. 3-4, Algorithm 1.
+    Multilingual Models", ICLR 2021, Sec. 4, Algorithm 1.
     """
 
     beta: float = 0.5

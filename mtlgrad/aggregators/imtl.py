@@ -38,7 +38,7 @@ class IMTLG(GramAggregator):
 
     References
     ----------
-    Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, Eq. 4-7.
+    Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, Eq. 4 and its closed form.
     """
 
     traits = Traits(closed_form_pair=True)

@@ -24,7 +24,7 @@ class MoDo(StatefulGramAggregator):
     Parameters
     ----------
     gamma:
-        Step size of the weights, > 0, in units of one over the squared length of a gradient: unlike most methods
+        Step size of the weights, >= 0, in units of one over the squared length of a gradient: unlike most methods
         this one depends on the units of the losses.
     rho:
         Regularisation that pulls lambda towards 1/m, >= 0.
@@ -42,7 +42,7 @@ class MoDo(StatefulGramAggregator):
     References
     ----------
     Chen, Fernando, Ying, Chen, "Three-Way Trade-Off in Multi-Objective Learning: Optimization, Generalization and
-    Conflict-Avoidance", NeurIPS 2023, Eq. 2.9 and Algorithm 1.
+    Conflict-Avoidance", JMLR 25, 2024 (first at NeurIPS 2023), Eq. 2.9 and Algorithm 1.
     """
 
     gamma: float = 0.1

@@ -31,7 +31,7 @@ class SDMGrad(StatefulGramAggregator):
     lam:
         Pull towards the mean gradient, >= 0. 0 is an inexact `MGDA`; large values tend to the mean.
     lr, momentum:
-        Of the descent on w: lr > 0 and momentum in [0, 1). The momentum starts anew at every step.
+        Of the descent on w: lr >= 0 and momentum in [0, 1]. The momentum starts anew at every step.
     steps:
         How many, at least 1.
 

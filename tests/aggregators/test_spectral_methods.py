@@ -40,7 +40,7 @@ def test_imtlg_projects_equally_with_weights_that_sum_to_one(case: tuple[int, in
 
 
 def test_imtlg_is_the_papers_closed_form() -> None:
-    # Eq. 6: (w_2..w_m) = g_1 U^T (D U^T)^-1 with rows of D g_1 - g_j and of U u_1 - u_j.
+    # (w_2..w_m) = g_1 U^T (D U^T)^-1 with rows of D g_1 - g_j and of U u_1 - u_j.
     J = jacobians(4)["plain"]
     D, U = J[0] - J[1:], units(J)[0] - units(J)[1:]
     rest = J[0] @ U.T @ torch.linalg.inv(D @ U.T)
