@@ -6,10 +6,15 @@ import argparse
 import sys
 from types import ModuleType
 
-from benchmarks import compare, report_command
+from benchmarks import compare, report_command, solvers, speed
 from benchmarks.suite import SuiteError
 
-COMMANDS: dict[str, ModuleType] = {"compare": compare, "report": report_command}
+COMMANDS: dict[str, ModuleType] = {
+    "compare": compare,
+    "report": report_command,
+    "solvers": solvers,
+    "speed": speed,
+}
 """Each module has HELP, `add_arguments(parser)` and `run(args) -> exit code`."""
 
 

@@ -24,9 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mtlgrad
+from benchmarks.arguments import positive
 from benchmarks.timing import Spread, ratio, take_turns
 from mtlgrad import catalog
 from mtlgrad.linalg import combine, gram
+
+HELP = "what a decision costs, beside torchjd and beside the least it could cost"
 
 SECTIONS = ("balancer", "weights", "aggregate")
 SIZES = (2, 4, 8, 16, 32)
@@ -55,25 +58,21 @@ FROM_JACOBIAN = ("nashmtl", "config")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"which of {','.join(SECTIONS)} to run")
-    parser.add_argument("--rounds", type=int, default=15, help="counted rounds of each comparison")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="default: all")
+    parser.add_argument("--rounds", type=positive, default=15, help="counted rounds of each comparison")
+    parser.add_argument("--threads", type=positive, default=1, help="torch threads")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    sections = args.sections.split(",")
-    unknown = [s for s in sections if s not in SECTIONS]
-    if unknown:
-        raise ValueError(f"--sections: unknown {', '.join(unknown)}; known: {', '.join(SECTIONS)}")
-    if args.rounds < 1:
-        raise ValueError(f"--rounds must be at least 1, got {args.rounds}")
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=130)
     before = torch.get_num_threads()
     torch.set_num_threads(args.threads)
     results: dict[str, list[Row]] = {}
     try:
-        for section in sections:
+        for section in args.sections:
             measure, title = _MEASURES[section]
             with console.status(f"measuring {section}"):
                 results[section] = measure(args.rounds)
@@ -214,7 +213,7 @@ def measure_aggregate(rounds: int) -> list[Row]:
                 continue
             contenders: dict[str, Callable[[], object]] = {
                 "floor": floor,
-                "ours": lambda method=method, J=J: method(J, losses=losses),  # type: ignore[misc]
+                "ours": lambda method=method, J=J, losses=losses: method(J, losses=losses),  # type: ignore[misc]
             }
             if entry.name in peers:
                 contenders["torchjd"] = lambda peer=peers[entry.name], J=J: peer(J)  # type: ignore[misc]
