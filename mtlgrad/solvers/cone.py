@@ -8,7 +8,8 @@ from mtlgrad.solvers.nnls import nonnegative_least_squares
 from mtlgrad.solvers.scaling import RESOLUTION, Array, Mask, factor, unit_diagonal
 
 _EPS = float(np.finfo(np.float64).eps)
-_BATCH_ENTRIES = 150  # fewer entries of U than this are solved faster row by row than in a batch (measured)
+_BATCH_ENTRIES = 40  # fewer entries of U than this are solved faster row by row than in a batch (measured)
+_MASKED = 24  # up to this size whole matrices are solved faster than their gathered blocks (measured)
 _BATCH_ROUNDS = 12  # a row that exchanges longer than this is cycling; typical rows need 2 to 5
 
 
@@ -116,32 +117,37 @@ def _exchange(cosines: Array, slopes: Array, lengths: Array) -> tuple[Array, Mas
     Each round solves for v on the guessed support, then moves every index of the wrong sign to the other side.
     """
     push = np.zeros_like(slopes)
-    solved = np.zeros(len(slopes), dtype=bool)
     rows = np.arange(len(slopes))
     support = slopes < 0.0
-    noise = 8 * _EPS * lengths[:, None]
+    noise = -8 * _EPS * lengths[:, None]
     for _ in range(_BATCH_ROUNDS):
-        trial = _solve_on_support(cosines, slopes[rows], support)
-        wrong = np.where(support, trial, slopes[rows] + trial @ cosines) < -noise[rows]
-        done = ~wrong.any(1)
-        push[rows[done]] = trial[done]
-        solved[rows[done]] = True
-        rows, support = rows[~done], (support ^ wrong)[~done]
+        trial = _solve_on_support(cosines, slopes, support)
+        wrong = np.where(support, trial, slopes + trial @ cosines) < noise
+        push[rows] = trial
+        left = wrong.any(1)
+        rows = rows[left]
         if not rows.size:
             break
+        slopes, noise, support = slopes[left], noise[left], (support ^ wrong)[left]
+    solved = np.ones(len(push), dtype=bool)
+    solved[rows] = False
     return np.maximum(push, 0.0, out=push), solved
 
 
 def _solve_on_support(cosines: Array, slopes: Array, support: Mask) -> Array:
-    """V with (slopes + V Ghat) = 0 on the support and V = 0 off it, for every row [k, m]."""
+    """V [k, m] with slopes + V Ghat = 0 on the support and V = 0 off it: one batched solve, padded by the identity."""
+    if len(cosines) <= _MASKED:
+        return _masked_solve(cosines, slopes, support)
     width = int(support.sum(1).max())
-    # The support first, padded to one width by rows of the identity: one batched solve for all the rows.
-    order = np.argsort(~support, axis=1, kind="stable")[:, :width]
-    used = np.take_along_axis(support, order, 1)
+    rows = np.arange(len(slopes))[:, None]
+    order = np.argsort(~support, axis=1, kind="stable")[:, :width]  # the support first
     blocks = cosines[order[:, :, None], order[:, None, :]]
-    blocks *= used[:, :, None] & used[:, None, :]
-    blocks[:, np.arange(width), np.arange(width)] = 1.0
-    rhs = np.where(used, -np.take_along_axis(slopes, order, 1), 0.0)
     trial = np.zeros_like(slopes)
-    np.put_along_axis(trial, order, np.linalg.solve(blocks, rhs[:, :, None])[:, :, 0], 1)
+    trial[rows, order] = _masked_solve(blocks, slopes[rows, order], support[rows, order])
     return trial
+
+
+def _masked_solve(blocks: Array, slopes: Array, support: Mask) -> Array:
+    inside = support[:, :, None] & support[:, None, :]
+    padded = np.where(inside, blocks, np.eye(support.shape[1]))
+    return np.asarray(np.linalg.solve(padded, np.where(support, -slopes, 0.0)[:, :, None])[:, :, 0])
