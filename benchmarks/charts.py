@@ -20,16 +20,23 @@ PALETTE = (
 """Hues of middle lightness, which stand on white and on near-black."""
 NEUTRAL = "#868d98"
 """The baseline, references, and everything before a method has acted."""
+CANDIDATE = "#b9a27c"
+"""The candidates of a group share a hue: they are one method, tuned."""
 BINS = 41
 ROW_PX = 30
+LEGEND_PX = 20
+FEW = 6
+"""So many bands may lie over each other before they must be fainter."""
 
 
 def colours(results: Results) -> dict[str, str]:
     """One hue per method, the same in every figure."""
     suite = results.suite
-    coloured = [row.label for row in suite.methods if row.role == "method" and row.label != suite.baseline]
-    chosen = {label: PALETTE[k % len(PALETTE)] for k, label in enumerate(coloured)}
-    return {row.label: NEUTRAL for row in suite.methods} | chosen
+    methods = [row for row in suite.methods if row.role == "method" and row.label != suite.baseline]
+    alone = [row.label for row in methods if row.group is None]
+    chosen = {label: PALETTE[k % len(PALETTE)] for k, label in enumerate(alone)}
+    candidates = {row.label: CANDIDATE for row in methods if row.group is not None}
+    return {row.label: NEUTRAL for row in suite.methods} | candidates | chosen
 
 
 def final_bars(results: Results, arm: Arm) -> go.Figure:
@@ -54,8 +61,8 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
             y=[name] * len(seeds),
             x=[run.metrics.final[run.metric] for run in seeds if run.metrics],
             mode="markers",
-            marker={"color": hue, "size": 6, "line": {"color": "white", "width": 1}},
-            customdata=[run.identity.seed for run in seeds],
+            marker={"color": hue, "size": 5, "line": {"color": "white", "width": 1}},
+            customdata=[run.seed for run in seeds],
             hovertemplate=f"{name}, seed %{{customdata}}<br>%{{x:.2f}}<extra></extra>",
         )
         _label_right(figure, name, f"{row.final.mean:.1f}")
@@ -115,7 +122,9 @@ def curves(results: Results, arm: Arm) -> go.Figure:
     """The main metric over training: mean over seeds, band of one standard deviation."""
     hues = colours(results)
     figure = go.Figure()
-    for row in (row for row in results.rows[arm.name] if row.selected is None):
+    rows = [row for row in results.rows[arm.name] if row.selected is None]
+    grouped = {row.label for row in results.suite.methods if row.group is not None} - {results.suite.baseline}
+    for row in rows:
         runs = [run for run in _runs(results, arm, row) if run.status == "ok"]
         if not runs:
             continue
@@ -128,7 +137,8 @@ def curves(results: Results, arm: Arm) -> go.Figure:
             y=[*(mean + std), *reversed(mean - std)],
             mode="lines",
             fill="toself",
-            fillcolor=_faint(hues[row.label], 0.12),
+            fillcolor=_faint(hues[row.label], 0.12 if len(rows) <= FEW else 0.05),
+            visible="legendonly" if row.label in grouped else True,
             line_width=0,
             hoverinfo="skip",
             legendgroup=row.label,
@@ -141,11 +151,12 @@ def curves(results: Results, arm: Arm) -> go.Figure:
             name=row.label,
             legendgroup=row.label,
             line={"color": hues[row.label], "width": 2, "dash": "dash" if reference else "solid"},
+            visible="legendonly" if row.label in grouped else True,
             customdata=std,
             hovertemplate=f"{row.label}<br>step %{{x}}: %{{y:.1f}} ± %{{customdata:.1f}}<extra></extra>",
         )
     figure.update_layout(
-        height=440,
+        height=max(440, LEGEND_PX * len(rows) + 60),
         margin={"l": 10, "r": 10, "t": 10, "b": 40},
         xaxis={"title": "training step", "showgrid": False},
         yaxis={"title": results.metric, "automargin": True},
@@ -190,7 +201,7 @@ def inner_products(results: Results, arm: Arm, row: Row) -> tuple[str, go.Figure
     negative = f"{100 * (before < 0).mean():.0f} %"
     # A product of exactly orthogonal gradients is a rounding error of either sign.
     changed = f" → {100 * (after < -1e-6 * edge).mean():.0f} %" if after.size else ""
-    return f"negative: {negative}{changed}", figure
+    return f"{negative}{changed}", figure
 
 
 def _label_right(figure: go.Figure, y: str, text: str) -> None:
@@ -204,7 +215,7 @@ def _numbers(phases: Sequence[PhaseSamples], name: str) -> np.ndarray[Any, np.dt
 
 def _runs(results: Results, arm: Arm, row: Row) -> list[Run]:
     label = row.selected or row.label
-    return [run for run in results.runs if (run.identity.arm, run.identity.label) == (arm.name, label)]
+    return [run for run in results.runs if (run.arm, run.label) == (arm.name, label)]
 
 
 def _name(row: Row) -> str:

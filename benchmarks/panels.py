@@ -34,9 +34,9 @@ class Panel:
 def gather(results: Results, arm: Arm) -> dict[str, list[Panel]]:
     """Panels by title, from the first good run of each method."""
     firsts: dict[str, Run] = {}
-    for run in sorted(results.runs, key=lambda run: run.identity.seed):
-        if run.identity.arm == arm.name and run.status == "ok":
-            firsts.setdefault(run.identity.label, run)
+    for run in sorted(results.runs, key=lambda run: run.seed):
+        if run.arm == arm.name and run.status == "ok":
+            firsts.setdefault(run.label, run)
     order = [label for label in results.suite.labels if label in firsts]
     titles = dict.fromkeys(title for label in order for title in firsts[label].exhibits)
     return {

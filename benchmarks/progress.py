@@ -127,7 +127,7 @@ def describe(run: Run) -> str:
     seconds = (run.finished - run.started).total_seconds()
     value = run.metrics.final.get(run.metric) if run.metrics else None
     outcome = f"{run.metric} {value:.1f}" if value is not None else "no result"
-    head = f"{run.identity.label}  seed {run.identity.seed}  {outcome}  ({seconds:.0f} s)"
+    head = f"{run.label}  seed {run.seed}  {outcome}  ({seconds:.0f} s)"
     return head if run.status == "ok" else f"{head}  {run.status}: {run.reason}"
 
 

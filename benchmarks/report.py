@@ -49,7 +49,7 @@ def render(results: Results) -> str:
 def _facts(results: Results) -> dict[str, str]:
     """The header's facts, in order."""
     runs = results.runs
-    seeds = sorted({run.identity.seed for run in runs})
+    seeds = sorted({run.seed for run in runs})
     counts = {status: sum(run.status == status for run in runs) for status in ("ok", "diverged", "failed")}
     versions = results.versions[-1]
     commit = "none" if versions.commit is None else versions.commit[:10] + (" with changes" if versions.dirty else "")

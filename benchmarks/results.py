@@ -92,7 +92,7 @@ def load_results(folder: Path, suite: Suite | None = None) -> Results:
 
 def belongs(run: Run, suite: Suite) -> bool:
     """Whether the run is of this suite as it stands: same options, method and length; any seed."""
-    found = run.identity
+    found = run
     arm = next((arm for arm in suite.arms if arm.name == found.arm), None)
     row = next((row for row in suite.methods if row.label == found.label), None)
     if arm is None or row is None or found.suite != suite.name:

@@ -219,8 +219,7 @@ def _failure(job: Job, error: Exception, started: datetime) -> Run:
 
 def _run(job: Job, started: datetime, **observed: Any) -> Run:
     return Run(
-        identity=job.identity,
-        digest=job.identity.digest,
+        **job.identity.model_dump(),
         versions=versions(),
         machine=machine(),
         threads=job.threads,

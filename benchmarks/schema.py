@@ -50,7 +50,7 @@ class Identity(_Record):
     @property
     def digest(self) -> str:
         """Of everything that the result depends on, names aside."""
-        plain = self.model_dump(exclude={"suite", "arm", "label"})
+        plain = self.model_dump(include=set(Identity.model_fields) - {"suite", "arm", "label"})
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -142,12 +142,10 @@ class Machine(_Record):
     accelerator: Annotated[str, AfterValidator(_no_path)] | None
 
 
-class Run(_Record):
-    """One run."""
+class Run(Identity):
+    """One run: what was run, and what came of it."""
 
     schema_version: Literal[1] = 1
-    identity: Identity
-    digest: str
     status: Status
     reason: str
     """Why it diverged or failed; empty when ok."""
@@ -171,8 +169,6 @@ class Run(_Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Run:
-        if self.digest != self.identity.digest:
-            raise ValueError(f"digest {self.digest!r} does not belong to the identity ({self.identity.digest!r})")
         if self.status == "ok" and (self.metrics is None or self.metrics.final.get(self.metric) is None):
             raise ValueError(f"a run with status 'ok' has a final {self.metric!r}")
         if self.status != "ok" and not self.reason:

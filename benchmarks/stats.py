@@ -63,9 +63,9 @@ def table_of(runs: Sequence[Run]) -> pd.DataFrame:
     columns = ["arm", "label", "seed", "status", "final", "validation", "best", "before", "after", "step_ms"]
     lines = [
         {
-            "arm": run.identity.arm,
-            "label": run.identity.label,
-            "seed": run.identity.seed,
+            "arm": run.arm,
+            "label": run.label,
+            "seed": run.seed,
             "status": run.status,
             "final": run.metrics.final[run.metric] if run.metrics else None,
             "validation": run.metrics.final_validation if run.metrics else None,
@@ -102,23 +102,33 @@ def _rows_of_arm(suite: Suite, frame: pd.DataFrame) -> list[Row]:
         if selected is not None:
             found.append(
                 _row(
-                    group, "method", candidates[selected], baseline, selected_from=tuple(candidates), selected=selected
+                    group,
+                    "method",
+                    candidates[selected],
+                    baseline,
+                    is_baseline=selected == suite.baseline,
+                    selected_from=tuple(candidates),
+                    selected=selected,
                 )
             )
     return found
 
 
 def select(candidates: dict[str, pd.DataFrame]) -> str | None:
-    """The candidate with the highest mean validation score over its seeds, the first of equals.
+    """The candidate with the highest mean validation score over the seeds that all have, the first of equals.
 
     No other column is looked at. A candidate with a run that did not end ok is not eligible.
     """
-    scores = {
-        label: part.validation.mean()
+    eligible = {
+        label: part.validation
         for label, part in candidates.items()
         if (part.status == "ok").all() and part.validation.notna().all()
     }
-    return max(scores, key=lambda label: scores[label]) if scores else None
+    common = pd.DataFrame(eligible).dropna()
+    if common.empty:
+        return None
+    scores = common.mean()
+    return max(eligible, key=lambda label: float(scores[label]))
 
 
 def _row(

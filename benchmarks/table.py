@@ -93,7 +93,7 @@ def summary(results: Results) -> str:
 
 def notes(results: Results) -> list[str]:
     """What a reader has to know to read the numbers right."""
-    seeds = sorted({run.identity.seed for run in results.runs})
+    seeds = sorted({run.seed for run in results.runs})
     steps = "the task's own number of" if results.suite.steps is None else results.suite.steps
     texts = [
         f"Seeds {_listed(seeds)}; {steps} steps; mean ± sample standard deviation over the runs that ended ok.",
@@ -102,6 +102,8 @@ def notes(results: Results) -> list[str]:
         "Conflicts: share of measured decisions whose gradients conflict → whose direction conflicts with a task.",
         f"Step time: median of a whole training step, in units of {results.suite.baseline}, same seed.",
     ]
+    if any(run.jobs > 1 for run in results.runs):
+        texts.append("Runs shared the machine, so step times are rough; `python -m benchmarks speed` measures them alone.")
     if any(row.selected for rows in results.rows.values() for row in rows):
         texts.append("A row `group: label` is the candidate of its group with the best validation score.")
     texts += [_version_text(versions) for versions in results.versions]

@@ -37,8 +37,7 @@ def run(suite: Suite, label: str, seed: int, final: float, **changed: Any) -> Ru
     )
     status = changed.get("status", "ok")
     return Run(
-        identity=identity,
-        digest=identity.digest,
+        **identity.model_dump(),
         status=status,
         reason="" if status == "ok" else "because",
         metric="accuracy",
@@ -148,6 +147,12 @@ def test_a_group_is_represented_by_validation(suite: Suite) -> None:
     assert chosen.selected_from == ("sum", "fixed 0.5 / 1.5")
     assert chosen.final is not None
     assert chosen.final.mean == 40.0
+
+
+def test_candidates_are_compared_on_the_seeds_they_have_in_common(suite: Suite) -> None:
+    runs = [run(suite, "sum", seed, 90.0, validation=value) for seed, value in enumerate((50.0, 50.0, 99.0))]
+    runs += [run(suite, "fixed 0.5 / 1.5", seed, 40.0, validation=60.0) for seed in range(2)]
+    assert rows(suite, runs)["plain"][-1].selected == "fixed 0.5 / 1.5"
 
 
 def test_a_candidate_that_diverged_is_not_eligible(suite: Suite) -> None:
