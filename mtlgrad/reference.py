@@ -183,17 +183,20 @@ def _unit_rows(jacobian: Array) -> tuple[Array, Array]:
 
 
 def _solve(objective: Any, constraints: list[Any], tolerance: float) -> None:
+    """Solve in place; a problem on which Clarabel breaks down is tried again at up to 1e4 times the tolerance."""
     cp = _cvxpy()
     problem = cp.Problem(objective, constraints)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # a failed solve takes logarithms of anything
-        # Asked for more digits than there are, Clarabel stops at the last good iterate and calls it inaccurate.
-        warnings.filterwarnings("ignore", message="Solution may be inaccurate")
-        try:
-            problem.solve(solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance)
-        except cp.SolverError as error:
-            raise ArithmeticError("Clarabel failed; the oracle has no answer here") from error
-    if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE) or not math.isfinite(problem.value):
-        raise ArithmeticError(f"Clarabel ended with status {problem.status!r}; the oracle has no answer here")
+    for wanted in (tolerance, 1e2 * tolerance, 1e4 * tolerance):
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # a failed solve takes logarithms of anything
+            # Asked for more digits than there are, Clarabel stops at the last good iterate and calls it inaccurate.
+            warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+            try:
+                problem.solve(solver=cp.CLARABEL, tol_gap_abs=wanted, tol_gap_rel=wanted, tol_feas=wanted)
+            except cp.SolverError:
+                continue
+        if problem.status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE) and math.isfinite(problem.value):
+            return
+    raise ArithmeticError(f"Clarabel ended with status {problem.status!r}; the oracle has no answer here")
 
 
 def _cvxpy() -> Any:
