@@ -86,3 +86,11 @@ def test_a_step_that_was_not_finite_never_asked_the_method() -> None:
     broken = torch.tensor([[1.0, float("inf")], [-1.0, 2.0]])
     for method in (NashMTL(), FairGrad(), ConFIG()):
         assert not bool(record(method, broken).fell_back)
+
+
+@pytest.mark.parametrize("method", [NashMTL(), FairGrad(), ConFIG()], ids=lambda m: m.name)
+def test_three_gradients_that_cancel_and_none_at_all(method: GramAggregator) -> None:
+    around = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]], dtype=torch.float64)
+    for J in (around, torch.zeros(3, 2, dtype=torch.float64)):
+        assert not method.weights(J @ J.T).any()
+        assert bool(method.fell_back(J @ J.T))
