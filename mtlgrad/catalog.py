@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +116,17 @@ _ENTRIES = (
     Entry("mconfig", agg.MConFIG, "Liu et al., ICLR", 2025, "O(mn)"),
     Entry("andmask", agg.ANDMask, "Parascandolo et al., ICLR", 2021, "O(mn)", variants=({"threshold": 0.5},)),
     Entry("trimmedmean", agg.TrimmedMean, "Yin et al., ICML", 2018, "O(kmn)", variants=({"trim": 0}, {"trim": 2})),
+    Entry("every", agg.Every, "this library", 2026, "the inner's / k", {"k": 4, "inner": agg.CAGrad()}),
+    Entry("ema", agg.Ema, "this library", 2026, "the inner's", {"inner": agg.CAGrad()}),
+    Entry(
+        "normalised",
+        agg.Normalised,
+        "Sener, Koltun, NeurIPS",
+        2018,
+        "the inner's",
+        {"inner": agg.MGDA()},
+        variants=({"by": "loss"}, {"by": "loss+"}, {"inner": agg.PCGrad()}),
+    ),
     Entry("uw", scal.UW, "Kendall et al., CVPR", 2018, "0"),
     Entry("dwa", scal.DWA, "Liu et al., CVPR", 2019, "0", {"window": 1}, variants=({"window": 10},)),
     Entry("rlw", scal.RLW, "Lin et al., TMLR", 2022, "0"),
@@ -147,11 +158,24 @@ def entry(name: str) -> Entry:
 def make(name: str, **arguments: Any) -> Method:
     """The method called `name` with the given hyperparameters.
 
-    >>> make("cagrad", c=0.4)
-    CAGrad(c=0.4)
+    A hyperparameter that is a method itself may be a table, as a configuration file has it: its name under "method",
+    its hyperparameters beside.
+
+    >>> make("graddrop", leak=0.4)
+    GradDrop(leak=0.4)
+    >>> make("every", k=10, inner={"method": "pcgrad", "order": "fixed"})
+    Every(k=10, inner=PCGrad(order='fixed'))
     """
     row = entry(name)
     try:
-        return row.make(**arguments)
+        return row.make(**{argument: _made(value) for argument, value in arguments.items()})
     except TypeError as error:
         raise TypeError(f"method {name!r}: {error}") from error
+
+
+def _made(value: Any) -> Any:
+    """The method that a table stands for; anything else as it is."""
+    if not isinstance(value, Mapping) or "method" not in value:
+        return value
+    inner = dict(value)
+    return make(inner.pop("method"), **inner)

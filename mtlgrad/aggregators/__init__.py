@@ -34,8 +34,12 @@ from mtlgrad.aggregators.pcgrad import PCGrad
 from mtlgrad.aggregators.sdmgrad import SDMGrad
 from mtlgrad.aggregators.trimmedmean import TrimmedMean
 from mtlgrad.aggregators.upgrad import UPGrad
+from mtlgrad.aggregators.wrappers import Ema, Every, Normalised
 
 __all__ = [
+    "Ema",
+    "Every",
+    "Normalised",
     "TrimmedMean",
     "MoCo",
     "MConFIG",

@@ -166,6 +166,31 @@ CASES = [
     ),
     Case("andmask", [[1.0, 1.0, -2.0], [-1.0, 3.0, -4.0]], [0.0, 2.0, -3.0], "Sec. 2: the mean where signs agree"),
     Case("trimmedmean", [[1.0, 9.0], [3.0, 5.0], [-1.0, 4.0]], [1.0, 5.0], "Definition 2, m = 3, k = 1: the median"),
+    Case(
+        "every",
+        CONFLICT,
+        [0.2, 0.4],
+        "the first step is the inner's: MGDA's (3/5, 2/5)",
+        {"k": 5, "inner": {"method": "mgda"}},
+    ),
+    Case(
+        "ema", CONFLICT, [0.2, 0.4], "the first step is the inner's: MGDA's (3/5, 2/5)", {"inner": {"method": "mgda"}}
+    ),
+    Case(
+        "normalised",
+        [[4.0, 0.0], [0.0, 1.0]],
+        [0.5, 0.5],
+        "MGDA on the unit vectors: their midpoint",
+        {"inner": {"method": "mgda"}},
+    ),
+    Case(
+        "normalised",
+        [[4.0, 0.0], [0.0, 1.0]],
+        [0.4, 0.8],
+        "MGDA on (2, 0) and (0, 1): w1 = 1 / (4 + 1)",
+        {"inner": {"method": "mgda"}, "by": "loss"},
+        losses=[2.0, 1.0],
+    ),
     Case("uw", CONFLICT, [0.0, 0.5], "Eq. 7: s = 0, so w = 1/2", losses=[1.0, 2.0]),
     Case("dwa", CONFLICT, [0.0, 1.0], "Sec. 3.3: w = 1 until two epochs have passed", {"window": 1}, losses=[1.0, 2.0]),
     Case("rlw", [[1.0, 2.0], [1.0, 2.0]], [1.0, 2.0], "the weights sum to 1"),
