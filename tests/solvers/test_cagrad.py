@@ -15,8 +15,8 @@ def test_equals_the_printed_problem(m: int, c: float) -> None:
     for name in ("random", "imbalanced", "near_parallel"):
         jacobian = jacobians[name]
         direction = cagrad_weights(jacobian @ jacobian.T, c)[1] @ jacobian
-        # The oracle's cone program is good to about half the digits: see mtlgrad.reference.
-        assert apart(direction, reference.cagrad_direction(jacobian, c)) < 1e-5, name
+        # What is left is the accuracy of the oracle: see mtlgrad.reference.
+        assert apart(direction, reference.cagrad_direction(jacobian, c)) < 1e-7, name
 
 
 @pytest.mark.parametrize("c", [0.01, 0.4, 1.0, 3.0])
