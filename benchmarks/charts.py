@@ -24,7 +24,7 @@ CANDIDATE = "#b9a27c"
 """The candidates of a group share a hue: they are one method, tuned."""
 BINS = 41
 ROW_PX = 30
-LEGEND_PX = 20
+LEGEND_PX = 29
 FEW = 6
 """So many bands may lie over each other before they must be fainter."""
 

@@ -103,7 +103,9 @@ def notes(results: Results) -> list[str]:
         f"Step time: median of a whole training step, in units of {results.suite.baseline}, same seed.",
     ]
     if any(run.jobs > 1 for run in results.runs):
-        texts.append("Runs shared the machine, so step times are rough; `python -m benchmarks speed` measures them alone.")
+        texts.append(
+            "Runs shared the machine, so step times are rough; `python -m benchmarks speed` measures them alone."
+        )
     if any(row.selected for rows in results.rows.values() for row in rows):
         texts.append("A row `group: label` is the candidate of its group with the best validation score.")
     texts += [_version_text(versions) for versions in results.versions]
