@@ -16,7 +16,7 @@ from benchmarks.panels import gather
 from benchmarks.results import Results
 from benchmarks.schema import utc, write_atomically
 from benchmarks.suite import Arm
-from benchmarks.table import cells, headings, notes
+from benchmarks.table import cells, headings, metric_cells, metric_headings, notes
 
 PAGE = Path(__file__).parent / "page"
 
@@ -36,6 +36,7 @@ def render(results: Results) -> str:
         suite=results.suite,
         facts=_facts(results),
         headings=headings(results),
+        metric_headings=metric_headings(results),
         arms=[_arm(results, arm) for arm in results.arms],
         notes=notes(results),
         problems=[run for run in results.runs if run.status != "ok"],
@@ -80,7 +81,10 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
         "name": arm.name,
         "title": arm.title,
         "options": ", ".join(f"{key} = {value}" for key, value in options.items()),
-        "rows": [{"cells": cells(row), "row": row, "colour": hues[row.selected or row.label]} for row in rows],
+        "rows": [
+            {"cells": cells(row), "metrics": metric_cells(row), "row": row, "colour": hues[row.selected or row.label]}
+            for row in rows
+        ],
         "bars": charts.final_bars(results, arm),
         "curves": charts.curves(results, arm),
         "times": charts.step_time_bars(results, arm),

@@ -53,8 +53,9 @@ PEERS: dict[str, Callable[[Any, int], Any]] = {
 }
 """Catalog name to torchjd's object for m tasks."""
 
-FROM_JACOBIAN = ("nashmtl", "config")
-"""torchjd decides these from J only; both sides then get J [m, m] with the same Gramian."""
+FROM_JACOBIAN = {"nashmtl": 0, "config": 100_000}
+"""torchjd decides these from J [m, n] only, and so both sides get J: with n = 4m where its decision still is on the
+Gramian, with n of a small trunk where it decomposes J itself."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,7 +168,8 @@ def measure_weights(rounds: int) -> list[Row]:
         for m in SIZES:
             method = catalog.make(name)
             peer = PEERS[name](aggregation, m)
-            J = torch.randn(m, m + 2, generator=torch.Generator().manual_seed(m))
+            n = FROM_JACOBIAN.get(name) or 4 * m
+            J = torch.randn(m, n, generator=torch.Generator().manual_seed(m))
             G = J @ J.T
             if name in FROM_JACOBIAN:
                 contenders = {"ours": lambda: method(J), "torchjd": lambda: peer(J)}  # type: ignore[operator]  # noqa: B023
@@ -180,6 +182,7 @@ def measure_weights(rounds: int) -> list[Row]:
                 {
                     "method": type(method).__name__,
                     "m": m,
+                    "from": f"J, n={n:,}" if name in FROM_JACOBIAN else "G",
                     "ours, us": Spread.of([1e6 * t for t in times["ours"]]),
                     "torchjd, us": Spread.of([1e6 * t for t in times["torchjd"]]),
                     "torchjd / ours": ratio(times, "torchjd", "ours"),

@@ -48,6 +48,8 @@ class Row:
     """The main metric at the last step."""
     difference: Difference | None
     """Of `final` to the baseline's."""
+    columns: dict[str, Spread | None]
+    """The suite's further metrics at the last step."""
     best: Spread | None
     """The main metric at the step with the best validation score."""
     conflicts_before: float | None
@@ -58,9 +60,14 @@ class Row:
     statuses: dict[str, int]
 
 
-def table_of(runs: Sequence[Run]) -> pd.DataFrame:
+METRIC = "metric: "
+"""Before the name of a further metric, as a column of the frame."""
+
+
+def table_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> pd.DataFrame:
     """One line per run, with what is compared."""
     columns = ["arm", "label", "seed", "status", "final", "validation", "best", "before", "after", "step_ms"]
+    columns += [METRIC + name for name in metrics]
     lines = [
         {
             "arm": run.arm,
@@ -73,6 +80,7 @@ def table_of(runs: Sequence[Run]) -> pd.DataFrame:
             "before": run.conflicts.before,
             "after": run.conflicts.after,
             "step_ms": run.step_ms.median if run.step_ms else None,
+            **{METRIC + name: run.metrics.final.get(name) if run.metrics else None for name in metrics},
         }
         for run in runs
     ]
@@ -82,7 +90,7 @@ def table_of(runs: Sequence[Run]) -> pd.DataFrame:
 
 def rows(suite: Suite, runs: Sequence[Run]) -> dict[str, list[Row]]:
     """The rows of every arm, in suite order, groups after; methods without a run are left out."""
-    frame = table_of(runs)
+    frame = table_of(runs, suite.columns)
     return {arm.name: _rows_of_arm(suite, frame[frame.arm == arm.name]) for arm in suite.arms}
 
 
@@ -150,6 +158,7 @@ def _row(
         selected=selected,
         final=spread(ok.final),
         difference=None if compared is None or is_baseline else paired_difference(ok.final, compared.final),
+        columns={name.removeprefix(METRIC): spread(ok[name]) for name in ok.columns if name.startswith(METRIC)},
         best=spread(ok.best),
         conflicts_before=_mean(ok.before),
         conflicts_after=_mean(ok.after),

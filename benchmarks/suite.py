@@ -62,6 +62,8 @@ class Suite(_Strict):
     evaluate_every: Annotated[int, Field(ge=1)]
     baseline: Label
     """The label that the others are compared with."""
+    columns: list[str] = []
+    """Metrics that get a table of their own, at the last step, in this order; none: the main metric says it all."""
     arms: Annotated[list[Arm], Field(min_length=1)]
     methods: Annotated[list[MethodRow], Field(min_length=1)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
@@ -35,9 +35,8 @@ def headings(results: Results) -> list[str]:
 
 def cells(row: Row) -> list[str]:
     """One row as text."""
-    name = row.label if row.selected is None else f"{row.label}: {row.selected}"
     return [
-        name,
+        _name(row),
         _spread(row.final),
         _difference(row.difference),
         _conflicts(row),
@@ -47,20 +46,25 @@ def cells(row: Row) -> list[str]:
     ]
 
 
+def metric_headings(results: Results) -> list[str]:
+    """Of the table of further metrics; empty where the suite names none."""
+    return ["method", *results.suite.columns] if results.suite.columns else []
+
+
+def metric_cells(row: Row) -> list[str]:
+    """One row of the further metrics as text."""
+    return [_name(row), *(_spread(value) for value in row.columns.values())]
+
+
 def show(results: Results, console: Console) -> None:
     """Print a table per arm."""
     for arm in results.arms:
-        table = Table(title=arm.title, title_justify="left", title_style="bold", header_style="dim", box=None)
-        table.collapse_padding, table.pad_edge = True, False
-        for k, heading in enumerate(headings(results)):
-            # headings give way, numbers do not
-            narrow = textwrap.fill(heading, HEADING_WIDTH, break_long_words=False)
-            table.add_column(narrow, justify="right" if k else "left", no_wrap=True)
-        for row in results.rows[arm.name]:
-            style = "dim" if row.role == "reference" else "bold" if row.selected else ""
-            table.add_row(*(Text(cell, style=style) for cell in cells(row)))
+        rows = results.rows[arm.name]
         console.print()
-        console.print(table)
+        console.print(_printed(arm.title, headings(results), rows, cells))
+        if results.suite.columns:
+            console.print()
+            console.print(_printed(f"{arm.title}, last step", metric_headings(results), rows, metric_cells))
     console.print()
     for note in notes(results):
         console.print(Text(note, style="dim"), soft_wrap=True)
@@ -69,13 +73,35 @@ def show(results: Results, console: Console) -> None:
 def markdown(results: Results) -> str:
     """The tables as a Markdown document that can be committed."""
     parts = [f"# {results.suite.title}", results.suite.description.strip()]
-    head = headings(results)
     for arm in results.arms:
-        lines = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 1) + "|"]
-        lines += [f"| {' | '.join(cells(row))} |" for row in results.rows[arm.name]]
-        parts += [f"## {arm.title}", "\n".join(lines)]
+        rows = results.rows[arm.name]
+        parts += [f"## {arm.title}", _piped(headings(results), [cells(row) for row in rows])]
+        if results.suite.columns:
+            parts += ["At the last step:", _piped(metric_headings(results), [metric_cells(row) for row in rows])]
     parts += ["\n".join(f"- {note}" for note in notes(results))]
     return "\n\n".join(parts) + "\n"
+
+
+def _printed(title: str, head: list[str], rows: Sequence[Row], text: Callable[[Row], list[str]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
+    table.collapse_padding, table.pad_edge = True, False
+    for k, heading in enumerate(head):
+        # headings give way, numbers do not
+        narrow = textwrap.fill(heading, HEADING_WIDTH, break_long_words=False)
+        table.add_column(narrow, justify="right" if k else "left", no_wrap=True)
+    for row in rows:
+        style = "dim" if row.role == "reference" else "bold" if row.selected else ""
+        table.add_row(*(Text(cell, style=style) for cell in text(row)))
+    return table
+
+
+def _piped(head: list[str], lines: list[list[str]]) -> str:
+    rule = "|---" + "|---:" * (len(head) - 1) + "|"
+    return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def _name(row: Row) -> str:
+    return row.label if row.selected is None else f"{row.label}: {row.selected}"
 
 
 def summary(results: Results) -> str:

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.environment import machine, versions
+from benchmarks.results import Results
 from benchmarks.schema import Conflicts, Identity, MetricsAt, Run, StepTime
 from benchmarks.stats import paired_difference, rows, select, spread
 from benchmarks.suite import Suite
+from benchmarks.table import markdown
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 finite = st.floats(-1e3, 1e3)
@@ -42,7 +44,7 @@ def run(suite: Suite, label: str, seed: int, final: float, **changed: Any) -> Ru
         reason="" if status == "ok" else "because",
         metric="accuracy",
         metrics=MetricsAt(
-            final={"accuracy": final},
+            final={"accuracy": final, "loss": 100 - final},
             best={"accuracy": changed.get("best", final)},
             final_step=12,
             best_step=6,
@@ -112,6 +114,18 @@ def test_rows_of_an_arm(suite: Suite) -> None:
     assert found["sum"].step_time == 1.0
     assert "slow" not in found
     assert rows(suite, runs)["biased"] == []
+
+
+def test_further_metrics_get_a_table_of_their_own(suite: Suite) -> None:
+    suite = suite.model_copy(update={"columns": ["accuracy", "loss", "speed"]})
+    runs = [run(suite, "sum", seed, 60.0 + seed) for seed in range(3)]
+    (row, *_) = rows(suite, runs)["plain"]
+    assert row.columns["loss"] == spread(pd.Series([40.0, 39.0, 38.0]))
+    assert row.columns["accuracy"] == row.final
+    assert row.columns["speed"] is None, "a metric that no run has"
+    text = markdown(Results(suite, tuple(runs), 0, rows(suite, runs)))
+    assert "| method | accuracy | loss | speed |" in text
+    assert "| sum | 61.0 ± 1.0 | 39.0 ± 1.0 | \N{EN DASH} |" in text
 
 
 def test_runs_that_did_not_end_well_are_counted_and_not_averaged(suite: Suite) -> None:
