@@ -87,7 +87,7 @@ def _nash(gram: Array) -> Solved:
 
 
 def _harmonized_sum(jacobian: Array) -> Array:
-    return np.sum([reference.harmonized_gradient(jacobian, i) for i in range(len(jacobian))], axis=0)
+    return np.asarray(sum(reference.harmonized_gradient(jacobian, i) for i in range(len(jacobian))))
 
 
 def _bargaining_error(jacobian: Array, direction: Array) -> float:

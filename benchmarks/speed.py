@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         for section in args.sections:
             measure, title = _MEASURES[section]
-            with console.status(f"measuring {section}"):
+            # NumPy's linear algebra has threads of its own, which get in each other's way on small matrices.
+            with console.status(f"measuring {section}"), threadpool_limits(args.threads):
                 results[section] = measure(args.rounds)
             console.print(_table(title, results[section]))
     finally:

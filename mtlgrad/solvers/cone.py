@@ -149,7 +149,7 @@ def _guess(cosines: Array, slopes: Array) -> Mask:
         guess = guess @ shrink
         guess += pull
         np.maximum(guess, 0.0, out=guess)
-    return guess > 0.0
+    return np.asarray(guess > 0.0)
 
 
 def _solve_on_support(cosines: Array, slopes: Array, support: Mask) -> Array:

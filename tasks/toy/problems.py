@@ -176,7 +176,8 @@ def distance_to_path(x: Tensor, path: Tensor) -> Tensor:
     offset = x[..., None, :] - start
     # A segment of length 0 is its own start.
     share = ((offset * along).sum(-1) / torch.where(length > 0, length, 1)).clamp(0, 1)
-    return torch.linalg.vector_norm(offset - share[..., None] * along, dim=-1).amin(-1)
+    nearest: Tensor = torch.linalg.vector_norm(offset - share[..., None] * along, dim=-1).amin(-1)
+    return nearest
 
 
 def _zigzag(n: int, count: int) -> tuple[Point, ...]:
