@@ -23,6 +23,7 @@ from mtlgrad.solvers import (
     cagrad_residual,
     cagrad_weights,
     cone_residual,
+    harmonized_parts,
     min_norm_residual,
     min_norm_weights,
     project_onto_dual_cone,
@@ -52,7 +53,7 @@ class Solved:
 
 def _gh(gram: Array) -> Solved:
     each = np.eye(len(gram))
-    parts = project_onto_dual_cone(gram, each)
+    parts = harmonized_parts(gram)
     return Solved(parts.sum(0), cone_residual(gram, each, parts))
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import HarmonizingAggregator
 from mtlgrad.aggregators.host import on_host
 from mtlgrad.method import Traits
-from mtlgrad.solvers.cone import project_onto_dual_cone
+from mtlgrad.solvers.cone import harmonized_parts
 from mtlgrad.solvers.pair import harmonize_pair
 
 
@@ -51,4 +50,4 @@ class GH(HarmonizingAggregator):
     traits = Traits(non_conflicting=True, sums_without_conflict=True, closed_form_pair=True)
 
     def _parts(self, gram: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        return on_host(lambda G: project_onto_dual_cone(G, np.eye(len(G))), gram, pair=harmonize_pair)
+        return on_host(harmonized_parts, gram, pair=harmonize_pair)

@@ -12,6 +12,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import HarmonizingAggregator
 from mtlgrad.aggregators.host import Array, on_host
 from mtlgrad.method import Traits, check_choice
+from mtlgrad.solvers.cone import harmonized_parts
 from mtlgrad.solvers.pair import harmonize_pair
 
 
@@ -60,8 +61,10 @@ class PCGrad(HarmonizingAggregator):
         )
 
     def _parts(self, gram: Tensor, *, generator: torch.Generator | None) -> Tensor:
+        if len(gram) == 2:  # one other task leaves nothing to order
+            return on_host(harmonized_parts, gram, pair=harmonize_pair)
         others = orders_of_others(len(gram), generator, shuffle=self.order == "random")
-        return on_host(lambda G: _project_in_turn(G, others), gram, pair=harmonize_pair)
+        return on_host(lambda G: _project_in_turn(G, others), gram)
 
 
 def orders_of_others(m: int, generator: torch.Generator | None, *, shuffle: bool = True) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import Array, on_host
 from mtlgrad.method import Traits
-from mtlgrad.solvers.cone import project_onto_dual_cone
+from mtlgrad.solvers.cone import harmonized_parts
 from mtlgrad.solvers.pair import harmonize_pair
 
 
@@ -49,4 +49,4 @@ class UPGrad(GramAggregator):
 
 
 def _mean_of_projections(gram: Array) -> Array:
-    return np.asarray(project_onto_dual_cone(gram, np.eye(len(gram))).mean(0))
+    return np.asarray(harmonized_parts(gram).mean(0))

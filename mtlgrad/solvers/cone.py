@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mtlgrad.solvers.nnls import nonnegative_least_squares
@@ -63,6 +65,25 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
     lengths = np.abs(scaled).sum(1) + push.sum(1)
     weights[squares < (RESOLUTION * lengths) ** 2] = 0.0
     return weights
+
+
+def harmonized_parts(gram: Array) -> Array:
+    """A [m, m]: row i holds the weights of g_i projected onto {x : J x >= 0}; for two tasks in closed form.
+
+    Examples
+    --------
+    >>> harmonized_parts(np.array([[1.0, -0.5], [-0.5, 2.0]])).tolist()
+    [[1.0, 0.25], [0.5, 1.0]]
+    """
+    if len(gram) != 2:
+        return project_onto_dual_cone(gram, np.eye(len(gram)))
+    first, inner, second = float(gram[0, 0]), float(gram[0, 1]), float(gram[1, 1])
+    if not (inner < 0.0 < first and second > 0.0):
+        return np.eye(2)
+    cosine = max(inner / math.sqrt(first) / math.sqrt(second), -1.0)
+    if (1.0 - cosine) * (1.0 + cosine) < (RESOLUTION * (1.0 - cosine)) ** 2:
+        return np.zeros((2, 2))
+    return np.array([[1.0, -inner / second], [-inner / first, 1.0]])
 
 
 def cone_residual(gram: Array, points: Array, weights: Array) -> float:

@@ -65,6 +65,18 @@ def unit_diagonal(gram: Array) -> tuple[Array, Array, Mask]:
     return cosines, norms, live
 
 
+def safe_cholesky(cosines: Array) -> tuple[Array, bool]:
+    """The upper Cholesky factor of Ghat [m, m], and whether its pivots are large enough to be relied on.
+
+    Examples
+    --------
+    >>> safe_cholesky(np.eye(2))[1], safe_cholesky(np.ones((2, 2)))[1]
+    (True, False)
+    """
+    root, failed = dpotrf(cosines)
+    return root, not failed and bool(root.diagonal().min() > _SAFE_PIVOT)
+
+
 def factor(cosines: Array) -> tuple[Array, bool]:
     """R [m, m] with R^T R = Ghat, and whether Ghat is safely positive definite.
 
@@ -78,8 +90,8 @@ def factor(cosines: Array) -> tuple[Array, bool]:
     >>> definite, bool(np.allclose(root.T @ root, [[1.0, -1.0], [-1.0, 1.0]]))
     (False, True)
     """
-    root, failed = dpotrf(cosines)
-    if not failed and root.diagonal().min() > _SAFE_PIVOT:
+    root, definite = safe_cholesky(cosines)
+    if definite:
         return root, True
     values, vectors = np.linalg.eigh(cosines)
     values[values < RANK_TOLERANCE * values[-1]] = _FLOOR

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.linalg.lapack import dgejsv
+from scipy.linalg.lapack import dgejsv, dpotrs
 
-from mtlgrad.solvers.scaling import RANK_TOLERANCE, RESOLUTION, Array, unit_diagonal
+from mtlgrad.solvers.scaling import RANK_TOLERANCE, RESOLUTION, Array, safe_cholesky, unit_diagonal
 
 Scale = Literal["min", "median", "rmse"]
 
+_WELL_CONDITIONED = 1e-4  # smallest to largest eigenvalue of G
 _ROW_SCALED = 2  # LAPACK's JOBA = 'F': accurate for a well-conditioned matrix with scaled rows
 
 
@@ -193,6 +194,9 @@ def _range(gram: Array) -> tuple[Array, Array]:
     singular values of A keep their relative accuracy whatever the norms, where `eigh` of G would lose every
     eigenvalue below 1e-16 of the largest (Demmel and Veselic 1992; Drmac and Veselic 2008).
     """
+    values, vectors = np.linalg.eigh(gram)
+    if values[0] > _WELL_CONDITIONED * values[-1]:
+        return values, vectors  # four digits are lost at most
     cosines, norms, live = unit_diagonal(gram)
     if not live.any():
         return np.empty(0), np.empty((len(gram), 0))
@@ -219,6 +223,9 @@ def _target(values: Array, scale: Scale) -> float:
 
 def _pseudo_solve(cosines: Array) -> tuple[Array, Array]:
     """Ghat^+ 1, and the part of 1 outside the range of Ghat."""
+    root, definite = safe_cholesky(cosines)
+    if definite:
+        return dpotrs(root, np.ones(len(cosines)))[0], np.zeros(len(cosines))
     values, vectors = np.linalg.eigh(cosines)
     ones = vectors.sum(0)
     kept = values > RANK_TOLERANCE * values[-1]

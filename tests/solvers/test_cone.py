@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtlgrad import reference
-from mtlgrad.solvers import cone_residual, project_onto_dual_cone
+from mtlgrad.solvers import cone_residual, harmonized_parts, project_onto_dual_cone
 from mtlgrad.solvers.cone import _exchange, _multipliers
 from mtlgrad.solvers.scaling import factor, unit_diagonal
 from tests.solvers.hard import Array, apart, lengths, stress, violation
@@ -110,3 +110,18 @@ def test_residual_sees_each_broken_condition() -> None:
     assert cone_residual(gram, start, np.array([[1.0, 2.0]])) > 0.1  # feasible, not nearest
     assert cone_residual(gram, start, np.array([[0.5, 0.5]])) > 0.1  # v < 0
     assert cone_residual(gram, start, np.zeros((1, 2))) > 0.1  # feasible, but 0 is not the projection
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1.0, 1e18])
+@pytest.mark.parametrize("angle", [0.0, 1.0, np.pi / 2, 2.0, 3.0, np.pi - 1e-6, np.pi])
+def test_two_tasks_in_closed_form(angle: float, scale: float) -> None:
+    for ratio in (1e-6, 1.0, 1e6):
+        jacobian = scale * np.array([[1.0, 0.0], [ratio * np.cos(angle), ratio * np.sin(angle)]])
+        gram = jacobian @ jacobian.T
+        parts = harmonized_parts(gram)
+        np.testing.assert_allclose(parts, project_onto_dual_cone(gram, np.eye(2)), rtol=1e-9, atol=1e-9)
+        assert cone_residual(gram, np.eye(2), parts) < 1e-9
+
+
+def test_two_tasks_one_of_them_zero() -> None:
+    assert harmonized_parts(np.diag([0.0, 4.0])).tolist() == [[1.0, 0.0], [0.0, 1.0]]
