@@ -44,13 +44,14 @@ class AlignedMTL(GramAggregator):
     tensor([1.5811, 4.7434])
 
     Deviations: what counts as rank is read from the cosines of the gradients, so that a short gradient is not taken
-    for a dependent one; the authors' tolerance is relative to the longest gradient and drops it. With p = 1/m, as in
-    torchjd, d is m times shorter. For the upper bound at the representation pass `features=` to `Balancer.backward`.
+    for a dependent one; the authors' tolerance is relative to the longest gradient and drops it. p = 1 as in the
+    authors' code; with p = 1/m, as in the paper and torchjd, d is m times shorter. For the upper bound at the
+    representation pass `features=` to `Balancer.backward`.
 
     References
     ----------
     Senushkin, Patakin, Kuznetsov, Konushin, "Independent Component Alignment for Multi-Task Learning", CVPR 2023,
-    Eq. 13, Algorithm 1; "median" and "rmse": the authors' code.
+    Eq. 4-5, Algorithm 1; "median" and "rmse": the authors' code.
     """
 
     preference: tuple[float, ...] | None = None

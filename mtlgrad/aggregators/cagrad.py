@@ -48,7 +48,8 @@ class CAGrad(GramAggregator):
 
     References
     ----------
-    Liu, Liu, Jin, Stone, Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, Eq. 3-4.
+    Liu, Liu, Jin, Stone, Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, Eq. 3,
+    Algorithm 1.
     """
 
     c: float = 0.5

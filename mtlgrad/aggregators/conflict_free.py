@@ -42,7 +42,7 @@ class ConFIG(GramAggregator):
     References
     ----------
     Liu, Chu, Thuerey, "ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks", ICLR 2025,
-    Eq. 2-4.
+    Eq. 2.
     """
 
     traits = Traits(closed_form_pair=True)

@@ -42,12 +42,12 @@ class DBMTL(JacobianAggregator):
     tensor([2., 2.])
 
     Deviations: parameters of one task alone get the gradient of their loss, where the paper gives them that of its
-    logarithm. LibMTL takes log(L + 1e-8).
+    logarithm. The paper takes log(L + eps), LibMTL with eps = 1e-8.
 
     References
     ----------
     Lin, Jiang, Ye, Zhang, Chen, Chen, Liu, Tsang, Kwok, "Dual-Balancing for Multi-Task Learning", arXiv 2308.12029,
-    Algorithm 1.
+    Algorithm 1, Eq. 1-2.
     """
 
     beta: float = 0.9

@@ -40,7 +40,7 @@ class DualProj(GramAggregator):
 
     References
     ----------
-    Lopez-Paz, Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017, Eq. 8-11.
+    Lopez-Paz, Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017; the dual: Eq. 11.
     """
 
     traits = Traits(non_conflicting=True, closed_form_pair=True)

@@ -46,7 +46,8 @@ class ExcessMTL(JacobianAggregator):
 
     References
     ----------
-    He, Zhou, Zhang, Zhao, Chen, "Robust Multi-Task Learning with Excess Risks", ICML 2024, Eq. 6, 7 and 9.
+    He, Zhou, Zhang, Yun, Xu, Zeng, Chilimbi, Zhao, "Robust Multi-Task Learning with Excess Risks", ICML 2024,
+    Eq. 6, 7 and 9; the warm-up: App. C.1.
     """
 
     eta: float = 0.01

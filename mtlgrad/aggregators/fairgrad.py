@@ -41,7 +41,7 @@ class FairGrad(GramAggregator):
 
     References
     ----------
-    Ban, Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024, Eq. 3-6.
+    Ban, Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024, Eq. 4, Algorithm 1.
     """
 
     alpha: float = 2.0

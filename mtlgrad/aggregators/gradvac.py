@@ -52,7 +52,7 @@ class GradVac(StatefulGramAggregator):
     References
     ----------
     Wang, Tsvetkov, Firat, Cao, "Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively
-    Multilingual Models", ICLR 2021, Sec. 4, Algorithm 1.
+    Multilingual Models", ICLR 2021, the update of GradVac.
     """
 
     beta: float = 0.5

@@ -38,7 +38,7 @@ class IMTLG(GramAggregator):
 
     References
     ----------
-    Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, Eq. 4 and its closed form.
+    Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, Sec. 3.1, Eq. 1; the closed form: Eq. 2.
     """
 
     traits = Traits(closed_form_pair=True)

@@ -44,7 +44,7 @@ class Krum(GramAggregator):
     References
     ----------
     Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
-    Descent", NeurIPS 2017, Sec. 4; Multi-Krum is the variant of its experiments.
+    Descent", NeurIPS 2017, the Krum function; Multi-Krum is the variant of its experiments.
     """
 
     byzantine: int = 1

@@ -39,7 +39,8 @@ class MGDA(GramAggregator):
     References
     ----------
     Desideri, "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", C. R. Math. 2012.
-    Sener, Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018, Eq. 4, Algorithms 1 and 2.
+    Sener, Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018, Eq. 3 (two
+    tasks: Eq. 4), Algorithms 1 and 2.
     """
 
     traits = Traits(non_conflicting=True, simplex=True, closed_form_pair=True)

@@ -46,7 +46,7 @@ class MoCo(JacobianAggregator):
     References
     ----------
     Fernando, Shen, Liu, Chaudhury, Murugesan, Chen, "Mitigating Gradient Bias in Multi-objective Learning: A Provably
-    Convergent Approach", ICLR 2023, Algorithm 1.
+    Convergent Approach", ICLR 2023, the update of MoCo.
     """
 
     beta: float = 0.1

@@ -36,13 +36,13 @@ class MoDo(StatefulGramAggregator):
     tensor([0.5750, 0.4250])
 
     Deviations: the paper draws two independent batches a step, so that G = J_1 J_2^T is unbiased, and steps on
-    J_1 + J_2. With the one batch a step of a training loop J_1 = J_2, and the weights follow the batch's noise: its
+    both. With the one batch a step of a training loop J_1 = J_2, and the weights follow the batch's noise: its
     guarantee is then that of MGDA with noisy gradients. Keep gamma small, or the batch large.
 
     References
     ----------
     Chen, Fernando, Ying, Chen, "Three-Way Trade-Off in Multi-Objective Learning: Optimization, Generalization and
-    Conflict-Avoidance", JMLR 25, 2024 (first at NeurIPS 2023), Eq. 2.9 and Algorithm 1.
+    Conflict-Avoidance", JMLR 25, 2024 (first at NeurIPS 2023), Eq. 2.9.
     """
 
     gamma: float = 0.1

@@ -47,7 +47,7 @@ class NashMTL(GramAggregator):
     References
     ----------
     Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik, Fetaya, "Multi-Task Learning as a Bargaining Game",
-    ICML 2022, Eq. 2, Claim 3.1.
+    ICML 2022, Claim 3.1, Eq. 2, Algorithm 1.
     """
 
     max_norm: float | None = None

@@ -49,7 +49,7 @@ class SDMGrad(StatefulGramAggregator):
     References
     ----------
     Xiao, Ban, Ji, "Direction-oriented Multi-objective Learning: Simple and Provable Stochastic Algorithms",
-    NeurIPS 2023, Algorithm 1; the division by s and by 1 + lambda: Sec. 6.1 and the authors' code.
+    NeurIPS 2023, the update of SDMGrad; the division by s: Sec. 6.1; that by 1 + lambda: the authors' code.
     """
 
     lam: float = 0.3

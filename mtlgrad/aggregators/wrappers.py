@@ -71,7 +71,7 @@ class Every(_Wrapper):
 
     References
     ----------
-    Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, Sec. 4 (updating the weights once in a while).
+    Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, Sec. 3.3 (weights updated once in a while).
     """
 
     k: int

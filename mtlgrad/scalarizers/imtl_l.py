@@ -40,7 +40,7 @@ class IMTLL(StatefulScalarizer):
 
     References
     ----------
-    Liu, Li, Kuang, Xue, Chen, Yang, Liao, Zhang, "Towards Impartial Multi-task Learning", ICLR 2021, Sec. 3.2.
+    Liu, Li, Kuang, Xue, Chen, Yang, Liao, Zhang, "Towards Impartial Multi-task Learning", ICLR 2021, Sec. 3.2, Eq. 6.
     """
 
     lr: float = 0.01

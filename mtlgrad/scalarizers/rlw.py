@@ -25,13 +25,13 @@ class RLW(Scalarizer):
     >>> round(float(w.sum()), 6)
     1.0
 
-    Deviations: the normal distribution only, of the six that the paper tries with like results. The weights sum to 1 as
+    Deviations: the normal distribution only, of several that the paper tries with like results. The weights sum to 1 as
     in the paper, not to m.
 
     References
     ----------
     Lin, Ye, Zhang, Tsang, "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning",
-    TMLR 2022, Sec. 3.
+    TMLR 2022, random loss weighting.
     """
 
     traits = Traits(stochastic=True, simplex=True)

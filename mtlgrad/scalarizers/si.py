@@ -34,7 +34,7 @@ class SILS(Scalarizer):
     References
     ----------
     Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik, Fetaya, "Multi-Task Learning as a Bargaining Game",
-    ICML 2022, Sec. 5, baseline SI.
+    ICML 2022, Sec. 6, baseline SI.
     """
 
     traits = Traits(needs_losses=True)

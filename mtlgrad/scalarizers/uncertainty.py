@@ -27,7 +27,7 @@ class UW(StatefulScalarizer):
     lr:
         Step size eta of s, > 0.
     log_variance:
-        s at the start. 0 as in the paper; LibMTL starts at -0.5.
+        s at the start. 0 as in torchjd and the nash-mtl code; LibMTL starts at -0.5.
 
     Examples
     --------

@@ -18,7 +18,7 @@ def cagrad_weights(gram: Array, c: float) -> tuple[Array, Array]:
     """The worst-case weights of CAGrad and the weights of its direction.
 
     Solves min_{w in simplex} g_w . g_0 + c |g_0| |g_w| with g_w = w J and g_0 the mean gradient, the dual of
-    max_d min_i g_i . d subject to |d - g_0| <= c |g_0| (Liu et al. 2021, Eq. 3-5); d = g_0 + c |g_0| g_w / |g_w|.
+    max_d min_i g_i . d subject to |d - g_0| <= c |g_0| (Liu et al. 2021, Eq. 3); d = g_0 + c |g_0| g_w / |g_w|.
 
     For a fixed t, the w that satisfies the optimality conditions with |g_w| = t c |g_0| is the min-norm point of
     {g_i + t g_0}. That w is piecewise linear in t, and on each face of the simplex the t with

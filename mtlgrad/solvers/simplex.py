@@ -11,7 +11,7 @@ from mtlgrad.solvers.scaling import Array, factor, unit_diagonal
 def min_norm_weights(gram: Array) -> Array:
     """Weights of the shortest vector in the convex hull of the gradients: min_{w in simplex} w^T G w.
 
-    Exact (Desideri 2012, Eq. 8; Sener and Koltun 2018, Eq. 3). The min-norm point is the direction of the
+    Exact (Desideri 2012; Sener and Koltun 2018, Eq. 3). The min-norm point is the direction of the
     non-negative least squares solution of [R; 1^T] u = [0; 1] with R^T R = G (Lawson and Hanson 1974, ch. 23);
     here in unit-diagonal variables, so that norms may differ by many orders of magnitude.
 

@@ -18,7 +18,7 @@ _ROW_SCALED = 2  # LAPACK's JOBA = 'F': accurate for a well-conditioned matrix w
 def aligned_weights(gram: Array, preference: Array, scale: Scale = "min") -> Array:
     """Weights of Aligned-MTL: the preference over the nearest Jacobian whose singular values are all equal.
 
-    alpha = sqrt(s) V L^(-1/2) V^T w0 with G = V L V^T on its range (Senushkin et al. 2023, Eq. 13 and Algorithm 1).
+    alpha = sqrt(s) V L^(-1/2) V^T w0 with G = V L V^T on its range (Senushkin et al. 2023, Eq. 5 and Algorithm 1).
     s is the smallest eigenvalue of that range, its lower median, or the mean ("rmse"). The rank is read from the
     unit-diagonal Gramian (eigenvalues above `RANK_TOLERANCE`), so that a short gradient is not mistaken for a
     dependent one.
@@ -75,7 +75,7 @@ def aligned_residual(gram: Array, preference: Array, weights: Array, scale: Scal
 
 
 def equal_projection_weights(gram: Array) -> Array:
-    """Weights of IMTL-G: they sum to 1, and d projects equally on every unit gradient (Liu et al. 2021, Eq. 4).
+    """Weights of IMTL-G: they sum to 1, and d projects equally on every unit gradient (Liu et al. 2021, Eq. 1).
 
     With u_i = g_i / |g_i| the condition d . u_i = const reads Ghat (|g| w) = const 1. Where dependent gradients
     allow only d = 0 (opposite ones), w is taken in the null space of G. Zero gradients take no part. Weights may be
@@ -129,7 +129,7 @@ def equal_projection_residual(gram: Array, weights: Array) -> float:
 
 
 def equal_cosine_weights(gram: Array) -> Array:
-    """Weights of ConFIG: d makes equal cosines with all gradients (Liu, Chu and Thuerey 2025, Eq. 3).
+    """Weights of ConFIG: d makes equal cosines with all gradients (Liu, Chu and Thuerey 2025, Eq. 2).
 
     d is along U^+ 1 with U the unit gradients, and |d| = sum_i g_i . d / |d|. U^+ 1 = U^T (U U^T)^+ 1 needs the
     Gramian only. If the unit gradients are dependent, 1 may be out of reach and the cosines are those nearest to
