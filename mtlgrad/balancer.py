@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GradientAggregator, GramAggregator, JacobianAggregator
+from mtlgrad.arguments import Groups, check_choices, check_losses, features_of, grouped, parameters, task_names
 from mtlgrad.decision import Decision, decide, merge, outcome, select_state
 from mtlgrad.diagnostics import StepRecord
 from mtlgrad.gradients import TaskGradients
 from mtlgrad.method import Method, State
 from mtlgrad.scalarizers.base import Scalarizer
-
-Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
 
 
 class Balancer:
@@ -41,7 +41,7 @@ class Balancer:
         None: one decision for all shared parameters. "tensor": one per parameter tensor. A mapping of names to
         parameters: one per group; together the groups must hold exactly the shared parameters.
     seed:
-        Seeds the generator that stochastic methods draw from.
+        Seeds the generator that stochastic methods draw from, an int.
     diagnose_every:
         Measure the Gramian on every k-th step even where the method needs none (a scalarizer, weights that are
         held), so that the record shows conflicts; 0: never.
@@ -74,19 +74,19 @@ class Balancer:
         seed: int = 0,
         diagnose_every: int = 0,
     ) -> None:
-        _check_choices(method, apply, groups, diagnose_every)
+        check_choices(method, apply, groups, seed, diagnose_every)
         self.method = method
         self.apply = apply
         self.diagnose_every = diagnose_every
-        self._shared = _parameters("shared", shared)
+        self._shared = parameters("shared", shared)
         if not self._shared:
             raise ValueError("shared must hold at least one parameter, got none")
         devices = sorted({str(p.device) for p in self._shared})
         if len(devices) > 1:
             raise ValueError(f"shared parameters must be on one device, got {', '.join(devices)}")
-        self._group_names, self._group_sizes, self._shared = _grouped(groups, self._shared)
-        self._private = None if private is None else _parameters("private", private)
-        self._tasks: tuple[str, ...] | None = None if tasks is None else _task_names("tasks", tasks)
+        self._group_names, self._group_sizes, self._shared = grouped(groups, self._shared)
+        self._private = None if private is None else parameters("private", private)
+        self._tasks: tuple[str, ...] | None = None if tasks is None else task_names("tasks", tasks)
         if self._tasks is not None:
             method.check_tasks(len(self._tasks))
         # Jacobian methods draw where the gradients are, the others on the host: m numbers at most.
@@ -125,14 +125,14 @@ class Balancer:
         TypeError, ValueError
             Naming the argument, the value and what is allowed; nothing has changed then.
         """
-        ordered = self._check_losses(losses)
+        ordered = self._ordered(losses)
         if features is None:
             if self.method.traits.needs_features:
                 raise ValueError(
                     f"{self.method.name} works at the shared representation z: call backward(..., features=z)"
                 )
         else:
-            features = _features(features)
+            features = features_of(features)
             if self.method.traits.needs_features and len(features) != 1:
                 raise ValueError(f"{self.method.name} works at one representation, got {len(features)} features")
             if self._window_losses is not None or self._group_names:
@@ -160,7 +160,7 @@ class Balancer:
         of `accumulate` and one of `backward`, each with its losses divided by k, and give exactly the update of the
         large batch. A scalarizer fixes its weights at the first micro-batch.
         """
-        ordered = self._check_losses(losses)
+        ordered = self._ordered(losses)
         if isinstance(self.method, Scalarizer):
             self._scalarize(self.method, ordered, retain_graph=False, diagnose=False)
         elif self.method.traits.needs_features:
@@ -358,120 +358,17 @@ class Balancer:
         self._window_losses = values if self._window_losses is None else self._window_losses + values
         return self._window_losses
 
-    def _check_losses(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
+    def _ordered(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
         """The losses in task order, once names and values are known to be right."""
-        if not isinstance(losses, Mapping):
-            raise TypeError(f"losses must map task names to scalar tensors, got {type(losses).__name__}")
-        names = _task_names("losses", losses)
-        if self._tasks is None:
-            self.method.check_tasks(len(names))
-        elif set(names) != set(self._tasks):
-            unknown = ", ".join(repr(n) for n in names if n not in self._tasks)
-            missing = ", ".join(repr(n) for n in self._tasks if n not in names)
-            told = [f"unknown task {unknown}"] * bool(unknown) + [f"missing task {missing}"] * bool(missing)
-            raise ValueError(
-                f"losses: {'; '.join(told)}; this Balancer's tasks are {', '.join(map(repr, self._tasks))}"
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            raise RuntimeError(
+                f"Balancer works in one process, and this is one of {dist.get_world_size()}: each rank would decide "
+                "from its own gradients, and the ranks would drift apart"
             )
-        for name, loss in losses.items():
-            where = f"losses[{name!r}]"
-            if not isinstance(loss, Tensor):
-                raise TypeError(f"{where} must be a scalar torch.Tensor, got {type(loss).__name__}")
-            if loss.numel() != 1:
-                raise ValueError(
-                    f"{where} must be a scalar, got shape {list(loss.shape)}: reduce it, e.g. with .mean()"
-                )
-            if not loss.requires_grad:
-                raise ValueError(
-                    f"{where} does not require grad: no trainable parameter leads to it (was it detached?)"
-                )
-        if self._tasks is None:
-            self._tasks = names
+        names = check_losses(losses, self._tasks)
+        self.method.check_tasks(len(names))
+        self._tasks = self._tasks or names
         return [losses[name].reshape(()) for name in self._tasks]
-
-
-# ------------------------------------------------------------------- pure helpers
-
-
-def _check_choices(method: Method, apply: str, groups: Groups | None, diagnose_every: int) -> None:
-    if not isinstance(method, Scalarizer | GradientAggregator):
-        hint = f"; did you mean {method.__name__}()?" if isinstance(method, type) else ""
-        raise TypeError(f"method must be a Scalarizer or a GradientAggregator, got {method!r}{hint}")
-    if apply not in ("shared", "loss"):
-        raise ValueError(f"apply must be 'shared' or 'loss', got {apply!r}")
-    if apply == "loss" and isinstance(method, JacobianAggregator):
-        raise ValueError(f"apply='loss' needs a method with weights and {method.name} has none: use apply='shared'")
-    if apply == "loss" and groups is not None:
-        raise ValueError("apply='loss' multiplies each whole loss by one weight and cannot go with groups=")
-    if groups is not None and method.traits.needs_features:
-        raise ValueError(f"groups= cuts up the parameters, and {method.name} works at the shared representation")
-    if groups is not None and isinstance(method, Scalarizer):
-        raise ValueError(f"groups= needs a method that reads gradients, and {method.name} reads losses only")
-    if isinstance(diagnose_every, bool) or not isinstance(diagnose_every, int) or diagnose_every < 0:
-        raise ValueError(f"diagnose_every must be an int >= 0 (0: never), got {diagnose_every!r}")
-
-
-def _parameters(argument: str, tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The distinct leaf tensors of `tensors`, in order."""
-    if isinstance(tensors, Tensor):
-        raise TypeError(f"{argument} must be an iterable of parameters, got one tensor: wrap it in a list")
-    found: dict[int, Tensor] = {}
-    for k, p in enumerate(tensors):
-        if not isinstance(p, Tensor):
-            hint = "; pass the parameters without their names" if isinstance(p, tuple) else ""
-            raise TypeError(f"{argument}[{k}] must be a torch.Tensor, got {type(p).__name__}{hint}")
-        if not p.is_leaf:
-            raise ValueError(f"{argument}[{k}] is not a leaf tensor: gradients are kept for parameters only")
-        found.setdefault(id(p), p)
-    return list(found.values())
-
-
-def _grouped(groups: Groups | None, shared: list[Tensor]) -> tuple[tuple[str, ...], list[int] | None, list[Tensor]]:
-    """Group names, parameters in each, and the shared parameters in group order."""
-    if groups is None:
-        return (), None, shared
-    if isinstance(groups, str):
-        if groups != "tensor":
-            raise ValueError(f"groups must be None, 'tensor' or a mapping of names to parameters, got {groups!r}")
-        return tuple(str(k) for k in range(len(shared))), [1] * len(shared), shared
-    if not isinstance(groups, Mapping):
-        raise TypeError(
-            f"groups must be None, 'tensor' or a mapping of names to parameters, got {type(groups).__name__}"
-        )
-    members = {str(name): _parameters(f"groups[{name!r}]", inside) for name, inside in groups.items()}
-    ordered = [p for inside in members.values() for p in inside]
-    if len({id(p) for p in ordered}) != len(ordered):
-        raise ValueError("groups overlap: each shared parameter belongs to exactly one group")
-    if {id(p) for p in ordered} != {id(p) for p in shared}:
-        raise ValueError(
-            f"groups must hold exactly the {len(shared)} shared parameters, got {len(ordered)} that differ"
-        )
-    if not all(members.values()):
-        raise ValueError(f"groups must not be empty, got none in {[n for n, inside in members.items() if not inside]}")
-    return tuple(members), [len(inside) for inside in members.values()], ordered
-
-
-def _task_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
-    found = tuple(names)
-    if not found:
-        raise ValueError(f"{argument} must name at least one task, got none")
-    for name in found:
-        if not isinstance(name, str):
-            raise TypeError(f"{argument}: task names must be strings, got {name!r}")
-    if len(set(found)) != len(found):
-        raise ValueError(f"{argument} must be distinct, got {found}")
-    return found
-
-
-def _features(features: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    found = [features] if isinstance(features, Tensor) else list(features)
-    for k, z in enumerate(found):
-        if not isinstance(z, Tensor):
-            raise TypeError(f"features[{k}] must be a torch.Tensor, got {type(z).__name__}")
-        if not z.requires_grad:
-            raise ValueError(f"features[{k}] does not require grad: it must come from the shared parameters")
-    if not found:
-        raise ValueError("features must hold at least one tensor, got none")
-    return found
 
 
 def _task_gradients(losses: list[Tensor], inputs: list[Tensor]) -> TaskGradients:

@@ -440,6 +440,7 @@ def test_constructor_errors() -> None:
         (ValueError, "groups.*'tensor'.*'layer'", lambda: Balancer(GH(), shared, groups="layer")),  # type: ignore[arg-type]
         (ValueError, "groups.*exactly", lambda: Balancer(GH(), shared, groups={"low": shared[:1]})),
         (ValueError, "groups overlap", lambda: Balancer(GH(), shared, groups={"x": shared, "y": shared[:1]})),
+        (TypeError, "seed.*'0'", lambda: Balancer(GH(), shared, seed="0")),  # type: ignore[arg-type]
         (ValueError, "diagnose_every.*-1", lambda: Balancer(Sum(), shared, diagnose_every=-1)),
         (ValueError, "m=3", lambda: Balancer(GHPlusPlus(), shared, tasks=("a", "b", "c"))),
         (ValueError, "distinct", lambda: Balancer(GH(), shared, tasks=("a", "a"))),
@@ -473,6 +474,16 @@ def test_backward_errors_leave_everything_as_it_was() -> None:
         torch.testing.assert_close(grads(net), before)
     with pytest.raises(ValueError, match="apply='loss'"):
         Balancer(GH(), net.trunk.parameters(), apply="loss").accumulate(good)
+
+
+def test_several_ranks_are_refused_rather_than_left_to_drift_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = Net(), batch()
+    balancer = Balancer(GH(), net.trunk.parameters())
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with pytest.raises(RuntimeError, match="one process.*one of 2"):
+        balancer.backward(net.losses(x))
+    assert net.trunk[0].weight.grad is None
 
 
 def test_order_of_the_mapping_does_not_matter_after_the_first_call() -> None:

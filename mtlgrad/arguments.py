@@ -1,0 +1,119 @@
+"""What the Balancer accepts: each argument checked once, with an error that names it, the value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from mtlgrad.aggregators.base import GradientAggregator, JacobianAggregator
+from mtlgrad.method import Method
+from mtlgrad.scalarizers.base import Scalarizer
+
+Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
+
+
+def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, diagnose_every: int) -> None:
+    if not isinstance(method, Scalarizer | GradientAggregator):
+        hint = f"; did you mean {method.__name__}()?" if isinstance(method, type) else ""
+        raise TypeError(f"method must be a Scalarizer or a GradientAggregator, got {method!r}{hint}")
+    if apply not in ("shared", "loss"):
+        raise ValueError(f"apply must be 'shared' or 'loss', got {apply!r}")
+    if apply == "loss" and isinstance(method, JacobianAggregator):
+        raise ValueError(f"apply='loss' needs a method with weights and {method.name} has none: use apply='shared'")
+    if apply == "loss" and groups is not None:
+        raise ValueError("apply='loss' multiplies each whole loss by one weight and cannot go with groups=")
+    if groups is not None and method.traits.needs_features:
+        raise ValueError(f"groups= cuts up the parameters, and {method.name} works at the shared representation")
+    if groups is not None and isinstance(method, Scalarizer):
+        raise ValueError(f"groups= needs a method that reads gradients, and {method.name} reads losses only")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be an int, got {seed!r}")
+    if isinstance(diagnose_every, bool) or not isinstance(diagnose_every, int) or diagnose_every < 0:
+        raise ValueError(f"diagnose_every must be an int >= 0 (0: never), got {diagnose_every!r}")
+
+
+def parameters(argument: str, tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The distinct leaf tensors of `tensors`, in order."""
+    if isinstance(tensors, Tensor):
+        raise TypeError(f"{argument} must be an iterable of parameters, got one tensor: wrap it in a list")
+    found: dict[int, Tensor] = {}
+    for k, p in enumerate(tensors):
+        if not isinstance(p, Tensor):
+            hint = "; pass the parameters without their names" if isinstance(p, tuple) else ""
+            raise TypeError(f"{argument}[{k}] must be a torch.Tensor, got {type(p).__name__}{hint}")
+        if not p.is_leaf:
+            raise ValueError(f"{argument}[{k}] is not a leaf tensor: gradients are kept for parameters only")
+        found.setdefault(id(p), p)
+    return list(found.values())
+
+
+def grouped(groups: Groups | None, shared: list[Tensor]) -> tuple[tuple[str, ...], list[int] | None, list[Tensor]]:
+    """Group names, parameters in each, and the shared parameters in group order."""
+    if groups is None:
+        return (), None, shared
+    if isinstance(groups, str):
+        if groups != "tensor":
+            raise ValueError(f"groups must be None, 'tensor' or a mapping of names to parameters, got {groups!r}")
+        return tuple(str(k) for k in range(len(shared))), [1] * len(shared), shared
+    if not isinstance(groups, Mapping):
+        raise TypeError(
+            f"groups must be None, 'tensor' or a mapping of names to parameters, got {type(groups).__name__}"
+        )
+    members = {str(name): parameters(f"groups[{name!r}]", inside) for name, inside in groups.items()}
+    ordered = [p for inside in members.values() for p in inside]
+    if len({id(p) for p in ordered}) != len(ordered):
+        raise ValueError("groups overlap: each shared parameter belongs to exactly one group")
+    if {id(p) for p in ordered} != {id(p) for p in shared}:
+        raise ValueError(
+            f"groups must hold exactly the {len(shared)} shared parameters, got {len(ordered)} that differ"
+        )
+    if not all(members.values()):
+        raise ValueError(f"groups must not be empty, got none in {[n for n, inside in members.items() if not inside]}")
+    return tuple(members), [len(inside) for inside in members.values()], ordered
+
+
+def task_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    found = tuple(names)
+    if not found:
+        raise ValueError(f"{argument} must name at least one task, got none")
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument}: task names must be strings, got {name!r}")
+    if len(set(found)) != len(found):
+        raise ValueError(f"{argument} must be distinct, got {found}")
+    return found
+
+
+def features_of(features: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    found = [features] if isinstance(features, Tensor) else list(features)
+    for k, z in enumerate(found):
+        if not isinstance(z, Tensor):
+            raise TypeError(f"features[{k}] must be a torch.Tensor, got {type(z).__name__}")
+        if not z.requires_grad:
+            raise ValueError(f"features[{k}] does not require grad: it must come from the shared parameters")
+    if not found:
+        raise ValueError("features must hold at least one tensor, got none")
+    return found
+
+
+def check_losses(losses: Mapping[str, Tensor], tasks: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The task names in `losses`, once they are `tasks` (where known) and every loss is a scalar with a graph."""
+    if not isinstance(losses, Mapping):
+        raise TypeError(f"losses must map task names to scalar tensors, got {type(losses).__name__}")
+    names = task_names("losses", losses)
+    if tasks is not None and set(names) != set(tasks):
+        unknown = ", ".join(repr(n) for n in names if n not in tasks)
+        missing = ", ".join(repr(n) for n in tasks if n not in names)
+        told = [f"unknown task {unknown}"] * bool(unknown) + [f"missing task {missing}"] * bool(missing)
+        raise ValueError(f"losses: {'; '.join(told)}; this Balancer's tasks are {', '.join(map(repr, tasks))}")
+    for name, loss in losses.items():
+        where = f"losses[{name!r}]"
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"{where} must be a scalar torch.Tensor, got {type(loss).__name__}")
+        if loss.numel() != 1:
+            raise ValueError(f"{where} must be a scalar, got shape {list(loss.shape)}: reduce it, e.g. with .mean()")
+        if not loss.requires_grad:
+            raise ValueError(f"{where} does not require grad: no trainable parameter leads to it (was it detached?)")
+    return names
