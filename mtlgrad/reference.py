@@ -80,12 +80,12 @@ def upgrad(jacobian: Array) -> Array:
 
 
 def dualproj(jacobian: Array) -> Array:
-    """d [n]: the projection of the mean gradient onto {x : J x >= 0} (Lopez-Paz and Ranzato 2017, Eq. 8-9)."""
+    """d [n]: the projection of the mean gradient onto {x : J x >= 0} (Lopez-Paz and Ranzato 2017)."""
     return _project(jacobian, jacobian.mean(0))
 
 
 def min_norm_point(jacobian: Array) -> Array:
-    """d [n]: the shortest convex combination of the gradients, min |w J|^2 over the simplex (Desideri 2012, Eq. 8).
+    """d [n]: the shortest convex combination of the gradients, min |w J|^2 over the simplex (Sener and Koltun 2018, Eq. 3).
 
     Examples
     --------
