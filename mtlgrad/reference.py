@@ -85,7 +85,9 @@ def dualproj(jacobian: Array) -> Array:
 
 
 def min_norm_point(jacobian: Array) -> Array:
-    """d [n]: the shortest convex combination of the gradients, min |w J|^2 over the simplex (Sener and Koltun 2018, Eq. 3).
+    """d [n]: the shortest convex combination of the gradients, min |w J|^2 over the simplex.
+
+    Sener and Koltun (2018), Eq. 3.
 
     Examples
     --------

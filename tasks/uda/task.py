@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tasks.base import Phase, Task
+from tasks.checks import integer, number, one_of
 from tasks.uda.data import (
     BUILT_IN,
     CLASSES,
@@ -99,18 +100,18 @@ class UDA(Task):
 
     def __post_init__(self) -> None:
         known = (*BUILT_IN, *FROM_FOLDER)
-        _one_of("source", self.source, known)
-        _one_of("target", self.target, [name for name in known if name != self.source])
-        _one_of("method", self.method, METHODS)
-        _one_of("variant", self.variant, METHODS[self.method])
-        _integer("steps", self.steps, low=1)
-        _integer("batch_size", self.batch_size, low=2)  # batch norm needs two
-        _integer("generator_steps", self.generator_steps, low=1)
-        _integer("warmup", self.warmup, low=0)
-        _integer("data_seed", self.data_seed, low=0)
-        _number("lr", self.lr, positive=True)
-        _number("tradeoff", self.tradeoff, positive=True)
-        _number("weight_decay", self.weight_decay, positive=False)
+        one_of("source", self.source, known)
+        one_of("target", self.target, [name for name in known if name != self.source])
+        one_of("method", self.method, METHODS)
+        one_of("variant", self.variant, METHODS[self.method])
+        integer("steps", self.steps, low=1)
+        integer("batch_size", self.batch_size, low=2)  # batch norm needs two
+        integer("generator_steps", self.generator_steps, low=1)
+        integer("warmup", self.warmup, low=0)
+        integer("data_seed", self.data_seed, low=0)
+        number("lr", self.lr, positive=True)
+        number("tradeoff", self.tradeoff, positive=True)
+        number("weight_decay", self.weight_decay, positive=False)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -229,23 +230,3 @@ def _grid(split: Split) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _one_of(name: str, value: object, allowed: Any) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is unknown; allowed: {tuple(allowed)}")
-
-
-def _integer(name: str, value: object, *, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; allowed: int >= {low}")
-    if value < low:
-        raise ValueError(f"{name}={value} is out of range; allowed: int >= {low}")
-
-
-def _number(name: str, value: object, *, positive: bool) -> None:
-    allowed = "a finite number > 0" if positive else "a finite number >= 0"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; allowed: {allowed}")
-    if not (0 <= value < float("inf")) or (positive and value == 0):
-        raise ValueError(f"{name}={value} is out of range; allowed: {allowed}")
