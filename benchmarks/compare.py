@@ -130,7 +130,7 @@ def parse_seeds(text: str) -> list[int]:
     ([0, 1, 2], [0, 4], [7])
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts) or (text.strip() == "0"):
+    if not parts or not all(part.isdecimal() for part in parts) or ("," not in text and int(parts[0]) == 0):
         raise SuiteError(f"--seeds must be a count >= 1 or a list of integers >= 0 such as 0,1; got {text!r}")
     if "," in text:
         return list(dict.fromkeys(int(part) for part in parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -188,7 +189,7 @@ def _result(job: Job, history: History, exhibits: dict[str, Any], started: datet
         else StepTime(q25=quartiles[0], median=quartiles[1], q75=quartiles[2], steps=len(history.step_ms)),
         skipped_updates=history.skipped,
         curve=[
-            CurvePoint(step=one.step, metrics=_plain(one.metrics), validation=one.validation_score)
+            CurvePoint(step=one.step, metrics=_plain(one.metrics), validation=_number(one.validation_score))
             for one in history.curve
         ],
         phases={name: _samples(decisions) for name, decisions in history.decisions.items()},
@@ -196,11 +197,15 @@ def _result(job: Job, history: History, exhibits: dict[str, Any], started: datet
     )
 
 
+FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s'\"]+/)+")
+"""The folders of an absolute path."""
+
+
 def _failure(job: Job, error: Exception, started: datetime) -> Run:
     # file names without folders: a result says nothing about where it was made
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-    message = str(error).splitlines()[0] if str(error) else ""
+    message = FOLDERS.sub("", str(error).splitlines()[0] if str(error) else "")
     return _run(
         job,
         started,
@@ -234,10 +239,10 @@ def _metrics(final: Evaluation, best: Evaluation | None) -> MetricsAt:
     return MetricsAt(
         final=_plain(final.metrics),
         final_step=final.step,
-        final_validation=final.validation_score,
+        final_validation=_number(final.validation_score),
         best=None if best is None else _plain(best.metrics),
         best_step=None if best is None else best.step,
-        best_validation=None if best is None else best.validation_score,
+        best_validation=None if best is None else _number(best.validation_score),
     )
 
 
@@ -259,6 +264,11 @@ def _samples(decisions: Decisions) -> PhaseSamples:
         weights_mean=np.mean(weights, axis=0).tolist() if weights else None,
         weights_std=np.std(weights, axis=0).tolist() if weights else None,
     )
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has neither NaN nor infinity."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _plain(metrics: Mapping[str, float]) -> Metrics:

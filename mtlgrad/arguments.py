@@ -75,6 +75,8 @@ def grouped(groups: Groups | None, shared: list[Tensor]) -> tuple[tuple[str, ...
 
 
 def task_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"{argument} must be a sequence of task names, got the string {names!r}")
     found = tuple(names)
     if not found:
         raise ValueError(f"{argument} must name at least one task, got none")

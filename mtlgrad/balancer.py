@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GradientAggregator, GramAggregator, JacobianAggregator
 from mtlgrad.arguments import Groups, check_choices, check_losses, features_of, grouped, parameters, task_names
-from mtlgrad.decision import Decision, decide, merge, outcome, select_state
+from mtlgrad.decision import Decision, decide, merge, outcome, plain_sum, select_state
 from mtlgrad.diagnostics import StepRecord
 from mtlgrad.gradients import TaskGradients
 from mtlgrad.method import Method, State
@@ -96,7 +96,7 @@ class Balancer:
         self._gradients: TaskGradients | None = None
         self._steps = 0
         self._window_losses: Tensor | None = None  # of the micro-batches so far; None: no window is open
-        self._window_weights: Tensor | None = None
+        self._window: tuple[Tensor, State] | None = None  # a scalarizer's weights for it, and the state after it
 
     # ------------------------------------------------------------------ public
 
@@ -133,6 +133,10 @@ class Balancer:
                 )
         else:
             features = features_of(features)
+            if self.method.traits.stateful and isinstance(self.method, JacobianAggregator):
+                raise ValueError(
+                    f"{self.method.name} averages gradients over steps, and those at features= belong to one batch"
+                )
             if self.method.traits.needs_features and len(features) != 1:
                 raise ValueError(f"{self.method.name} works at one representation, got {len(features)} features")
             if self._window_losses is not None or self._group_names:
@@ -140,7 +144,7 @@ class Balancer:
                 raise ValueError(f"features= takes one decision on one batch's representation: not with {what}")
         try:
             if isinstance(self.method, Scalarizer):
-                record = self._scalarize(self.method, ordered, retain_graph, diagnose=self._due())
+                record = self._scalarize(self.method, ordered, retain_graph, last=True)
             elif (settled := self._foreseen()) is not None:
                 record = self._backward_settled(*settled, ordered, retain_graph)
             elif features is not None:
@@ -149,7 +153,7 @@ class Balancer:
                 self._collect(ordered, retain_graph=retain_graph or self.apply == "loss")
                 record = self._backward_through(ordered, retain_graph)
         finally:
-            self._window_losses = self._window_weights = None
+            self._window_losses = self._window = None
         self._steps += 1
         return record
 
@@ -162,7 +166,7 @@ class Balancer:
         """
         ordered = self._ordered(losses)
         if isinstance(self.method, Scalarizer):
-            self._scalarize(self.method, ordered, retain_graph=False, diagnose=False)
+            self._scalarize(self.method, ordered, retain_graph=False, last=False)
         elif self.method.traits.needs_features:
             raise ValueError(f"{self.method.name} decides at one batch's representation: not with accumulate()")
         elif self.apply == "loss":
@@ -180,6 +184,7 @@ class Balancer:
             raise ValueError("state_dict() inside a window of micro-batches: call backward() to end it first")
         return {
             "method": self.method.name,
+            "layout": (self.apply, self._group_names),
             "tasks": self._tasks,
             "states": self._states,
             "generator": self._generator.get_state(),
@@ -188,11 +193,14 @@ class Balancer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Undo `state_dict`, on a Balancer built with the same arguments, fresh or not."""
-        missing = {"method", "tasks", "states", "generator", "steps"} - set(state)
+        missing = {"method", "layout", "tasks", "states", "generator", "steps"} - set(state)
         if missing:
             raise ValueError(f"state lacks {', '.join(sorted(missing))}: not the state_dict of a Balancer")
         if state["method"] != self.method.name:
             raise ValueError(f"state is of method {state['method']}, this Balancer's is {self.method.name}")
+        layout = (self.apply, self._group_names)
+        if tuple(state["layout"]) != layout:
+            raise ValueError(f"state is of (apply, groups) {tuple(state['layout'])}, this Balancer's are {layout}")
         tasks = self._tasks if state["tasks"] is None else tuple(state["tasks"])
         if self._tasks is not None and tasks != self._tasks:
             raise ValueError(f"state is of tasks {tasks}, this Balancer's are {self._tasks}")
@@ -201,7 +209,7 @@ class Balancer:
         self._states = None if state["states"] is None else [_placed(one, place) for one in state["states"]]
         self._generator.set_state(state["generator"].cpu())
         self._steps = state["steps"]
-        self._window_losses = self._window_weights = None
+        self._window_losses = self._window = None
 
     # ------------------------------------------------------- gradients of tasks
 
@@ -220,7 +228,8 @@ class Balancer:
             for task, loss in enumerate(losses):
                 for p in self._shared:
                     p.grad = None
-                _backward(loss, retain_graph=retain_graph or task < len(losses) - 1, inputs=inputs)
+                if inputs != []:  # a frozen trunk has zero gradients
+                    _backward(loss, retain_graph=retain_graph or task < len(losses) - 1, inputs=inputs)
                 self._gradients.add(task, [p.grad for p in self._shared])
         finally:
             for p, old in zip(self._shared, kept, strict=True):
@@ -272,6 +281,13 @@ class Balancer:
         assert decision.weights is not None
         _backward(_weighted(decision.weights, losses), retain_graph=retain_graph, inputs=self._inputs())
 
+    def _backward_weights(self, weights: Tensor, losses: list[Tensor], values: Tensor, retain_graph: bool) -> Tensor:
+        """One pass with weights that were settled without gradients; whether losses and shared gradients are finite."""
+        _backward(_weighted(weights, losses), retain_graph=retain_graph, inputs=self._inputs())
+        gradients = [p.grad for p in self._shared if p.grad is not None]
+        finite = [gradient.isfinite().all() for gradient in gradients]
+        return torch.stack([values.isfinite().all().to(self._shared[0].device), *finite]).all()
+
     def _foreseen(self) -> tuple[Tensor, State] | None:
         """The weights that need no gradient this step, with the state after it; None: the gradients are due."""
         if self.apply != "loss" or self._states is None or not isinstance(self.method, GramAggregator):
@@ -282,30 +298,31 @@ class Balancer:
         """One backward pass, of the losses weighted as was settled before."""
         assert self._states is not None
         values = self._add_losses(losses)
-        finite = values.isfinite().all()
+        weights = torch.where(values.isfinite().all(), weights.to(values.device), 1)
+        finite = self._backward_weights(weights, losses, values, retain_graph)
         self._states = [select_state(finite.to(weights.device), new, self._states[0])]
-        weights = torch.where(finite, weights.to(values.device), 1)
-        _backward(_weighted(weights, losses), retain_graph=retain_graph, inputs=self._inputs())
         return StepRecord(self._tasks or (), values, finite, weights=weights, method=self.method)
 
-    def _scalarize(self, method: Scalarizer, losses: list[Tensor], retain_graph: bool, *, diagnose: bool) -> StepRecord:
-        """One backward pass of the weighted losses."""
-        values = self._add_losses(losses)
-        finite = values.isfinite().all()
-        if self._window_weights is None:
+    def _scalarize(self, method: Scalarizer, losses: list[Tensor], retain_graph: bool, *, last: bool) -> StepRecord:
+        """One backward pass of the weighted losses; the state moves with the last micro-batch of a window."""
+        diagnose = last and self._due()
+        if self._window is None:
+            now = torch.stack([loss.detach() for loss in losses])
             if self._states is None:
-                self._states = [method.init(len(losses), device=values.device)]
-            state = self._states[0]
-            weights, new = method.step(values, state, generator=self._generator)
-            self._window_weights = torch.where(finite, weights, 1)
-            self._states = [select_state(finite, new, state)]
-        weights = self._window_weights
+                self._states = [method.init(len(losses), device=now.device)]
+            weights, new = method.step(now, self._states[0], generator=self._generator)
+            self._window = torch.where(now.isfinite().all(), weights, 1), new
+        weights, new = self._window
+        values = self._add_losses(losses)
         gram = alignment = norm = None
-        if diagnose:
-            gram = _task_gradients(losses, [p for p in self._shared if p.requires_grad]).gram()
+        trainable = [p for p in self._shared if p.requires_grad]
+        if diagnose and trainable:
+            gram = _task_gradients(losses, trainable).gram()
             alignment, norm = outcome(gram, weights.to(gram))
-            finite = finite & gram.isfinite().all()
-        _backward(_weighted(weights, losses), retain_graph=retain_graph, inputs=self._inputs())
+        finite = self._backward_weights(weights, losses, values, retain_graph)
+        assert self._states is not None
+        if last:
+            self._states = [select_state(finite, new, self._states[0])]
         return StepRecord(self._tasks or (), values, finite, gram, weights, alignment, norm, method=method)
 
     # -------------------------------------------------------------- bookkeeping
@@ -320,17 +337,20 @@ class Balancer:
                 else self.method.init(block.shape[0], device=self._state_device())
                 for block in blocks
             ]
+        states = self._states
         decisions = [
             decide(self.method, block, values, state, self._generator, features)
-            for block, state in zip(blocks, self._states, strict=True)
+            for block, state in zip(blocks, states, strict=True)
         ]
+        if len(decisions) > 1 and not all(bool(decision.finite) for decision in decisions):
+            decisions = [plain_sum(*three) for three in zip(decisions, blocks, states, strict=True)]
         self._states = [decision.state for decision in decisions]
         return merge(decisions) if self._group_names else decisions[0]
 
     def _state_device(self) -> torch.device:
         """Where the method's state lives: with what the method is fed."""
         solves = isinstance(self.method, GramAggregator)
-        if solves and not (self.method.traits.closed_form_pair and len(self._tasks or ()) <= 2):
+        if solves and not (self.method.traits.closed_form_pair and len(self._tasks or ()) == 2):
             return torch.device("cpu")
         return self._shared[0].device
 

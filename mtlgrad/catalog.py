@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -170,7 +171,8 @@ def make(name: str, **arguments: Any) -> Method:
     try:
         return row.make(**{argument: _made(value) for argument, value in arguments.items()})
     except TypeError as error:
-        raise TypeError(f"method {name!r}: {error}") from error
+        allowed = ", ".join(one.name for one in dataclasses.fields(row.make)) or "no arguments"  # type: ignore[arg-type]
+        raise TypeError(f"method {name!r}: {error}; allowed: {allowed}") from error
 
 
 def _made(value: Any) -> Any:

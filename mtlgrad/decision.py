@@ -50,7 +50,7 @@ def decide(
     finite = measured.isfinite().all() & losses.isfinite().all()
     ones = torch.ones(m, dtype=measured.dtype, device=measured.device)
     if isinstance(method, GramAggregator):
-        if m <= 2 and method.traits.closed_form_pair:
+        if m == 2 and method.traits.closed_form_pair:
             # Nothing here may look at a value: that would make the host wait for the device.
             safe = torch.where(finite, measured, torch.eye(m, dtype=measured.dtype, device=measured.device))
             weights, new = method.step(safe, state, losses=losses, generator=generator)
@@ -83,6 +83,14 @@ def merge(decisions: Sequence[Decision]) -> Decision:
         finite=torch.stack([d.finite for d in decisions]).all(),
         state={},
     )
+
+
+def plain_sum(decision: Decision, jacobian: Tensor, state: State) -> Decision:
+    """What is decided about this block where some other block is not finite: its plain sum, and its old state."""
+    ones = torch.ones(len(jacobian), dtype=decision.gram.dtype, device=decision.gram.device)
+    alignment, norm = outcome(decision.gram, ones)
+    weights = None if decision.weights is None else ones
+    return Decision(combine(ones, jacobian), weights, decision.gram, alignment, norm, decision.finite, state)
 
 
 def outcome(gram: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

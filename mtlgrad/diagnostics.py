@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from mtlgrad.aggregators.base import GramAggregator, HarmonizingAggregator
 from mtlgrad.method import Method
 
 CONFLICT_COSINE = -1e-6
-"""A direction conflicts with task i when cos(d, g_i) is below this: float32 rounding is not a conflict."""
+"""Two gradients, or a direction and a gradient, conflict when their cosine is below this: rounding is no conflict."""
 
 
 def cosines(gram: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ class StepRecord:
     losses: Tensor
     """[m]; the sum over micro-batches."""
     finite: Tensor
-    """bool []; False: a loss or gradient was not finite, `.grad` got the plain sum, and state did not move."""
+    """bool []; False: a loss or a shared gradient was not finite, `.grad` is not finite either, state did not move."""
     gram: Tensor | None = None
     """G = J J^T [m, m], over all shared parameters (or the features)."""
     weights: Tensor | None = None
@@ -74,7 +75,7 @@ class StepRecord:
     @property
     def conflicts_before(self) -> Tensor | None:
         """bool []: some pair of gradients has a negative inner product."""
-        return None if self.gram is None else (self.gram < 0).any()
+        return None if self.gram is None else (cosines(self.gram) < CONFLICT_COSINE).any()
 
     @property
     def conflicts_after(self) -> Tensor | None:
@@ -118,5 +119,12 @@ class StepRecord:
             "conflicts_before conflicts_after inner_before inner_after fell_back"
         )
         values = {name: getattr(self, name) for name in names.split()}
-        plain = {name: None if value is None else value.tolist() for name, value in values.items()}
+        plain = {name: None if value is None else _json(value.tolist()) for name, value in values.items()}
         return {"tasks": list(self.tasks), "groups": list(self.groups), **plain}
+
+
+def _json(value: Any) -> Any:
+    """Lists and numbers with None for what JSON has no number for."""
+    if isinstance(value, list):
+        return [_json(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -160,6 +160,14 @@ def check_positive(argument: str, value: object) -> None:
         raise ValueError(f"{argument} must be a number > 0, got {value!r}")
 
 
+def check_sequence(argument: str, value: object) -> None:
+    """Raise TypeError unless `value` is a list or tuple, ValueError if it is empty."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{argument} must be a list or tuple of numbers, one per task, got {value!r}")
+    if not value:
+        raise ValueError(f"{argument} must hold one number per task, got none")
+
+
 def check_choice(argument: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of `allowed`."""
     if value not in allowed:

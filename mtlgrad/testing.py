@@ -394,3 +394,5 @@ def _no_sync(method: Method) -> None:
     there = torch.device("meta")
     weights, _ = method.step(gram.to(there), method.init(2, device=there), losses=_losses(2).to(there))
     assert weights.device == there
+    if isinstance(method, HarmonizingAggregator):
+        assert method.parts(gram.to(there)).device == there

@@ -98,6 +98,6 @@ class Task(ABC):
     def exhibits(self) -> dict[str, Any]:
         """What a reader should see after training beside the numbers (sample images, trajectories); JSON-ready.
 
-        Shown in the report by kind: {"title": {"kind": "images" | "lines" | "points", ...}}. Empty by default.
+        Shown in the report by kind: {"title": {"kind": "images" | "lines" | "trajectories", ...}}. Empty by default.
         """
         return {}

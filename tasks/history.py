@@ -75,10 +75,10 @@ class Decisions:
         self.conflicts_before += before
         self.conflicts_after += after
 
-    def add_record(self, record: StepRecord, decision: int) -> None:
+    def add_record(self, record: StepRecord, decision: int) -> Sample | None:
         """Read a record that holds a Gramian; one that is not finite tells nothing and is passed over."""
         if record.gram is None or not bool(record.finite):
-            return
+            return None
         values = record.to_dict()
         cosines = record.cosines
         assert cosines is not None
@@ -94,6 +94,7 @@ class Decisions:
             weights=None if values["weights"] is None or record.groups else values["weights"],
         )
         self.add(sample, before=bool(values["conflicts_before"]), after=bool(values["conflicts_after"]))
+        return sample
 
 
 @dataclass

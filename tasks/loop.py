@@ -217,7 +217,9 @@ class _Run:
             self.accelerator.backward(loss, inputs=list(own.values()))
         else:
             finite = self._decide(phase, own)
-        if finite:
+        # The same question for every method, whether or not it looked at gradients itself.
+        gradients = [p.grad for p in own.values() if p.grad is not None]
+        if finite and all(bool(gradient.isfinite().all()) for gradient in gradients):
             for optimizer in phase.optimizers:
                 optimizer.step()
         else:
@@ -233,10 +235,9 @@ class _Run:
         self._decided[phase.name] = decision + 1
         if self.diagnose_every and decision % self.diagnose_every == 0:
             decisions = self.history.decisions.setdefault(phase.name, Decisions(list(record.tasks)))
-            decisions.add_record(record, decision)
-            if self.accelerator.log_with and decisions.samples:
-                newest = decisions.samples[-1]
-                values = {"cosine_before": newest.cosine_before, "cosine_after": newest.cosine_after}
+            measured = decisions.add_record(record, decision)
+            if self.accelerator.log_with and measured is not None:
+                values = {"cosine_before": measured.cosine_before, "cosine_after": measured.cosine_after}
                 named = {f"{phase.name}/{key}": value for key, value in values.items() if value is not None}
                 self.accelerator.log(named, step=self.history.steps)
         return bool(record.finite)
@@ -269,6 +270,7 @@ class _Run:
             "version": CHECKPOINT_VERSION,
             "method": self.method.name,
             "seed": self.seed,
+            "name": self.task.name,
             "task": self.task.state_dict(),
             "balancers": {**self._loaded, **{name: one.state_dict() for name, one in self._balancers.items()}},
             "decided": dict(self._decided),
@@ -280,10 +282,11 @@ class _Run:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         history = History.from_state(state["history"]) if state.get("version") == CHECKPOINT_VERSION else None
-        found = (state.get("version"), state.get("method"), state.get("seed"), history and history.total_steps)
-        wanted = (CHECKPOINT_VERSION, self.method.name, self.seed, self.history.total_steps)
+        names = ("version", "name", "method", "seed")
+        found = (*(state.get(name) for name in names), history and history.total_steps)
+        wanted = (CHECKPOINT_VERSION, self.task.name, self.method.name, self.seed, self.history.total_steps)
         if history is None or found != wanted:
-            raise ValueError(f"checkpoint is of (version, method, seed, steps) {found}, not {wanted}: remove it")
+            raise ValueError(f"checkpoint is of (version, task, method, seed, steps) {found}, not {wanted}: remove it")
         self.history = history
         self.task.load_state_dict(state["task"])
         self._loaded = dict(state["balancers"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable
 
@@ -12,7 +13,23 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import mtlgrad
-from mtlgrad import GH, MGDA, Balancer, CAGrad, Fixed, GHPlusPlus, GradDrop, Mean, PCGrad, Sum
+from mtlgrad import (
+    GH,
+    MGDA,
+    SILS,
+    UW,
+    Balancer,
+    CAGrad,
+    Every,
+    Fixed,
+    GHPlusPlus,
+    GradDrop,
+    GradVac,
+    Mean,
+    MoCo,
+    PCGrad,
+    Sum,
+)
 
 Losses = dict[str, Tensor]
 
@@ -122,6 +139,7 @@ def test_record_holds_what_happened() -> None:
     assert float(step.inner_before) == pytest.approx(float(G[0, 1]))  # type: ignore[arg-type]
     assert float(step.inner_after) == pytest.approx(-float(G[0, 1]) * (1 - cosine**2))  # type: ignore[arg-type]
     plain = step.to_dict()
+    json.dumps(plain, allow_nan=False)
     assert plain["tasks"] == ["a", "b"]
     assert plain["conflicts_before"] is True
     assert plain["weights"] == step.weights.tolist()  # type: ignore[union-attr]
@@ -289,6 +307,80 @@ def test_non_finite_gradients_give_the_plain_sum(method: mtlgrad.Method, bad: fl
     assert grads(net).isfinite().all()
 
 
+@pytest.mark.parametrize("method", [Sum(), Fixed((0.3, 2.0)), GH(), Every(k=5, inner=GH())], ids=lambda m: m.name)
+def test_a_finite_loss_with_an_infinite_gradient_is_seen(method: mtlgrad.Method) -> None:
+    w = nn.Parameter(torch.ones(3))
+    balancer = Balancer(method, [w], apply="loss")
+
+    def losses(z: float) -> Losses:
+        root = (w.sum() * z).clamp(min=0).sqrt()  # at 0 its slope is infinite
+        return {"a": root, "b": w.square().sum()}
+
+    for z in (1.0, 1.0):
+        assert bool(balancer.backward(losses(z)).finite)
+    before = copy.deepcopy(balancer.state_dict()["states"])
+    w.grad = None
+    step = balancer.backward(losses(0.0))
+    assert not bool(step.finite)
+    assert not w.grad.isfinite().all()  # type: ignore[union-attr]
+    for one, old in zip(balancer.state_dict()["states"], before, strict=True):
+        assert all(torch.equal(one[name], value) for name, value in old.items())
+
+
+def test_one_bad_group_holds_back_all_of_them() -> None:
+    w, v = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    balancer = Balancer(GradVac(), [w, v], groups="tensor")
+    balancer.backward({"a": (w * v).sum(), "b": -(w * v.square()).sum()})
+    before = copy.deepcopy(balancer.state_dict()["states"])
+    w.grad = v.grad = None
+    step = balancer.backward({"a": (w.sum() * 0).sqrt() + v.sum(), "b": w.sum() - 2 * v.square().sum()})
+    assert not bool(step.finite)
+    torch.testing.assert_close(v.grad, torch.full((3,), 1.0 - 4.0))
+    for one, old in zip(balancer.state_dict()["states"], before, strict=True):
+        assert torch.equal(one["targets"], old["targets"])
+
+
+def test_a_window_that_ends_badly_moves_no_state() -> None:
+    w = nn.Parameter(torch.ones(2))
+    balancer = Balancer(UW(lr=1.0), [w])
+    balancer.accumulate({"a": w.sum(), "b": w.square().sum()})
+    step = balancer.backward({"a": w.sum() * math.nan, "b": w.square().sum()})
+    assert not bool(step.finite)
+    (state,) = balancer.state_dict()["states"]
+    assert all(torch.equal(state[name], value) for name, value in UW().init(2).items())
+
+
+def test_a_refused_micro_batch_opens_no_window() -> None:
+    w = nn.Parameter(torch.ones(2))
+    balancer = Balancer(SILS(), [w])
+    with pytest.raises(ValueError, match="SILS"):
+        balancer.accumulate({"a": -w.sum(), "b": w.sum()})
+    assert balancer.backward({"a": w.sum(), "b": 2 * w.sum()}).losses.tolist() == [2.0, 4.0]
+
+
+def test_a_frozen_trunk_leaves_the_heads_to_train() -> None:
+    net, x = Net(), batch()
+    for p in net.trunk.parameters():
+        p.requires_grad_(False)
+    for balancer in (
+        Balancer(Sum(), net.trunk.parameters(), diagnose_every=1),
+        Balancer(GH(), net.trunk.parameters()),
+        Balancer(GH(), net.trunk.parameters(), apply="loss"),
+    ):
+        net.zero_grad()
+        losses = {t: (net.heads[t](net.trunk(x)) - 1).square().mean() for t in ("a", "b")}
+        balancer.backward(losses)
+        assert net.heads["a"].weight.grad is not None
+        assert net.trunk[0].weight.grad is None
+
+
+def test_features_of_one_batch_are_not_averaged_over_steps() -> None:
+    net, x = Net(), batch()
+    z = net.trunk(x)
+    with pytest.raises(ValueError, match="MoCo.*one batch"):
+        Balancer(MoCo(), net.trunk.parameters()).backward(net.losses_at(z), features=z)
+
+
 def test_loss_scale_changes_nothing_but_the_scale() -> None:
     net, x = Net(), batch()
     for method in (GH(), MGDA(), CAGrad(), GHPlusPlus(form="rotation")):
@@ -415,6 +507,10 @@ def test_state_of_another_method_or_task_is_refused() -> None:
         Balancer(GH(), net.trunk.parameters(), tasks=("b", "c")).load_state_dict(state)
     with pytest.raises(ValueError, match="generator"):
         balancer.load_state_dict({"method": "GH"})
+    with pytest.raises(ValueError, match="groups"):
+        Balancer(GH(), net.trunk.parameters(), groups="tensor").load_state_dict(state)
+    with pytest.raises(ValueError, match="loss"):
+        Balancer(GH(), net.trunk.parameters(), apply="loss").load_state_dict(state)
     balancer.accumulate(net.losses(x))
     with pytest.raises(ValueError, match=r"backward\(\)"):
         balancer.state_dict()
@@ -443,6 +539,7 @@ def test_constructor_errors() -> None:
         (TypeError, "seed.*'0'", lambda: Balancer(GH(), shared, seed="0")),  # type: ignore[arg-type]
         (ValueError, "diagnose_every.*-1", lambda: Balancer(Sum(), shared, diagnose_every=-1)),
         (ValueError, "m=3", lambda: Balancer(GHPlusPlus(), shared, tasks=("a", "b", "c"))),
+        (TypeError, "tasks.*'ab'", lambda: Balancer(GH(), shared, tasks="ab")),
         (ValueError, "distinct", lambda: Balancer(GH(), shared, tasks=("a", "a"))),
     ]
     for error, words, call in cases:

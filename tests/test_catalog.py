@@ -43,7 +43,7 @@ def test_generated_tables_are_current() -> None:
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'ghp'.*did you mean 'gh.*known: sum, mean"):
         catalog.make("ghp")
-    with pytest.raises(TypeError, match="'cagrad'.*radius"):
+    with pytest.raises(TypeError, match="'cagrad'.*radius.*allowed: c"):
         catalog.make("cagrad", radius=1)
 
 

@@ -82,8 +82,12 @@ class GramAggregator(GradientAggregator):
         self.check_tasks(m)
         check_losses(self, losses, m)
         check_generator(generator)
+        seen = self._placed(gram)
         weights, state = self._step(
-            self._placed(gram), state, losses=None if losses is None else self._placed(losses), generator=generator
+            seen,
+            {name: value.to(seen.device) for name, value in state.items()},
+            losses=None if losses is None else self._placed(losses),
+            generator=generator,
         )
         return weights.to(gram.device, gram.dtype), state
 
@@ -132,7 +136,7 @@ class GramAggregator(GradientAggregator):
 
     def _placed(self, tensor: Tensor) -> Tensor:
         """float64, on the device where members see it; `tensor` is G [m, m] or losses [m]."""
-        stays = len(tensor) <= 2 and self.traits.closed_form_pair
+        stays = len(tensor) == 2 and self.traits.closed_form_pair and tensor.device.type != "mps"  # has no float64
         return tensor.detach().to(tensor.device if stays else torch.device("cpu"), torch.float64)
 
 
@@ -169,7 +173,7 @@ class HarmonizingAggregator(GramAggregator):
         """A [m, m], in the dtype of `gram`: row i holds the coefficients of the harmonised gradient of task i."""
         self.check_tasks(check_gram(gram))
         check_generator(generator)
-        return self._parts(gram.detach().to(torch.float64), generator=generator).to(gram.dtype)
+        return self._parts(self._placed(gram), generator=generator).to(gram.device, gram.dtype)
 
 
 class JacobianAggregator(GradientAggregator):

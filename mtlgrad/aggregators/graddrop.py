@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import ElementwiseAggregator, JacobianAggregator
-from mtlgrad.method import State, Traits, check_number
+from mtlgrad.method import State, Traits, check_number, check_sequence
 
 # Columns a pass: what one pass reads and writes stays in cache, and no operation is large enough for torch to share it
 # among threads, which costs more than it saves at this size.
@@ -155,6 +155,7 @@ def _checked_leak(leak: float | Sequence[float]) -> float | tuple[float, ...]:
     if not isinstance(leak, Sequence):
         check_number("leak", leak, low=0, high=1)
         return leak
+    check_sequence("leak", leak)
     for k, one in enumerate(leak):
         check_number(f"leak[{k}]", one, low=0, high=1)
     return tuple(leak)

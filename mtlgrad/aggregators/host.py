@@ -20,4 +20,7 @@ def on_host(solve: Callable[[Array], Array], gram: Tensor, *, pair: Callable[[Te
     """
     if pair is not None and len(gram) == 2 and gram.device.type != "cpu":
         return pair(gram)
-    return torch.from_numpy(np.ascontiguousarray(solve(gram.numpy())))
+    entries = gram.numpy()
+    if not np.isfinite(entries).all():
+        raise ValueError(f"gram must be finite, got\n{entries}")
+    return torch.from_numpy(np.ascontiguousarray(solve(entries)))

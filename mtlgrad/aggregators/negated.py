@@ -39,7 +39,7 @@ class NegatedGradient(HarmonizingAggregator):
     task: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.task, bool) or self.task not in (0, 1):
+        if isinstance(self.task, bool) or not isinstance(self.task, int) or self.task not in (0, 1):
             raise ValueError(f"task must be 0 or 1, got {self.task!r}")
 
     traits = Traits(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlgrad.method import Traits, check_number
+from mtlgrad.method import Traits, check_number, check_sequence
 from mtlgrad.scalarizers.base import Scalarizer
 
 
@@ -88,9 +88,8 @@ class Fixed(Scalarizer):
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        check_sequence("weights", self.weights)
         object.__setattr__(self, "weights", tuple(self.weights))
-        if not self.weights:
-            raise ValueError("weights must hold one number per task, got none")
         for k, weight in enumerate(self.weights):
             check_number(f"weights[{k}]", weight)
 

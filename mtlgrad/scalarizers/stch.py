@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlgrad.method import Traits, check_number, check_positive
+from mtlgrad.method import Traits, check_number, check_positive, check_sequence
 from mtlgrad.scalarizers.base import Scalarizer
 
 
@@ -51,6 +51,7 @@ class STCH(Scalarizer):
     def __post_init__(self) -> None:
         check_positive("mu", self.mu)
         if self.preference is not None:
+            check_sequence("preference", self.preference)
             object.__setattr__(self, "preference", tuple(self.preference))
             for k, one in enumerate(self.preference):
                 check_positive(f"preference[{k}]", one)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from mtlgrad import GH, CAGrad, GHPlusPlus, NegatedGradient, PCGrad, Sum
+from mtlgrad import GH, STCH, CAGrad, Fixed, GHPlusPlus, GradDrop, NegatedGradient, PCGrad, Sum
 from mtlgrad.aggregators.ghpp import MIN_SINE
 
 angles = st.floats(math.pi / 2 + 1e-3, math.pi - 1e-3)
@@ -203,6 +203,10 @@ def test_negated_gradient_flips_one_task_under_conflict_only() -> None:
         (lambda: GHPlusPlus(lam="safe"), "form='rotation'"),
         (lambda: GHPlusPlus(form="rotate"), "'published', 'rotation'.*'rotate'"),
         (lambda: NegatedGradient(task=2), "0 or 1.*2"),
+        (lambda: NegatedGradient(task=1.0), "0 or 1.*1.0"),
+        (lambda: Fixed(weights=1.0), "weights must be a list.*1.0"),
+        (lambda: STCH(preference=1.0), "preference must be a list.*1.0"),
+        (lambda: GradDrop(leak=()), "leak must hold"),
         (lambda: PCGrad(order="shuffled"), "'random', 'fixed'.*'shuffled'"),
         (lambda: CAGrad(c=-1), "c must be.*-1"),
     ],

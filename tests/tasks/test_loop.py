@@ -324,3 +324,21 @@ def test_trackers_get_metrics_and_cosines(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "run")).Reload()
     assert {"accuracy", "norm", "pair/cosine_before", "pair/cosine_after"} <= set(events.Tags()["scalars"])
     assert [one.step for one in events.Scalars("accuracy")] == [3, 6, 9, 12]
+
+
+class InfiniteSlope(Linear):
+    """The warm-up loss is finite at step 2, and its gradient is not."""
+
+    def step(self, index: int) -> Iterator[Phase]:
+        for phase in super().step(index):
+            if index == 2 and phase.name == "warm":
+                root = (self.a.weight.sum() * 0).sqrt()
+                yield Phase("warm", {"a": phase.losses["a"] + root}, phase.optimizers)
+            else:
+                yield phase
+
+
+@pytest.mark.parametrize("method", [mtlgrad.Sum(), mtlgrad.GH()], ids=lambda m: m.name)
+def test_an_infinite_gradient_of_a_finite_loss_is_skipped_for_every_method(method: mtlgrad.Method) -> None:
+    history = run(InfiniteSlope(), method)
+    assert (history.status, history.skipped) == ("ok", 1)
