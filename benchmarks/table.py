@@ -64,7 +64,7 @@ def show(results: Results, console: Console) -> None:
         console.print(_printed(arm.title, headings(results), rows, cells))
         if results.suite.columns:
             console.print()
-            console.print(_printed(f"{arm.title}, last step", metric_headings(results), rows, metric_cells))
+            console.print(_printed(f"{arm.title}, means at the last step", metric_headings(results), rows, _means))
     console.print()
     for note in notes(results):
         console.print(Text(note, style="dim"), soft_wrap=True)
@@ -93,6 +93,11 @@ def _printed(title: str, head: list[str], rows: Sequence[Row], text: Callable[[R
         style = "dim" if row.role == "reference" else "bold" if row.selected else ""
         table.add_row(*(Text(cell, style=style) for cell in text(row)))
     return table
+
+
+def _means(row: Row) -> list[str]:
+    """The further metrics without their deviations: ten columns of them have to fit a terminal."""
+    return [_name(row), *(NONE if value is None else f"{value.mean:.1f}" for value in row.columns.values())]
 
 
 def _piped(head: list[str], lines: list[list[str]]) -> str:
