@@ -69,6 +69,11 @@ def run(args: argparse.Namespace) -> int:
     console.print(suite.title, style="bold", markup=False)
     there = len(jobs) - len(todo)
     console.print(f"{len(jobs)} runs, {there} there already; {folder}", style="dim", markup=False, highlight=False)
+    outdated = sum(job.outdated() for job in jobs)
+    if outdated:
+        console.print(
+            f"[yellow]{outdated} of those there come from another version of the code: remove them to rerun[/]"
+        )
     failed = 0
     try:
         with _terminated_like_interrupted(), display(console, todo) as shown:

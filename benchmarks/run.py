@@ -83,6 +83,10 @@ class Job:
             return False
         return found.digest == self.identity.digest and found.status != "failed"
 
+    def outdated(self) -> bool:
+        """Whether the result that is there was made by another version of the code than would run now."""
+        return self.finished() and read_run(self.result).versions.code != code_digest()
+
     def make_task(self) -> Task:
         return make_task(self.identity.task, self.identity.task_options)
 

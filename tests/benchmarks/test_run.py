@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.run import Job, execute, jobs_of
+from benchmarks.run import Job, _failure, execute, jobs_of
 from benchmarks.schema import Identity, Run, read_run, write_run
 from benchmarks.suite import Suite
 
@@ -50,6 +51,31 @@ def test_a_run_leaves_a_valid_file_and_nothing_else(tmp_path: Path) -> None:
     assert run.step_ms.q25 <= run.step_ms.median <= run.step_ms.q75
     assert run.step_ms.steps == 12
     assert "weights </script>" in run.exhibits
+
+
+def test_a_result_of_other_code_is_told_from_one_of_this(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    assert not job.outdated()
+    run = execute(job)
+    assert not job.outdated()
+    write_run(run.model_copy(update={"versions": run.versions.model_copy(update={"code": "0" * 12})}), job.result)
+    assert job.finished()
+    assert job.outdated()
+
+
+def test_a_failure_names_no_folder(tmp_path: Path) -> None:
+    missing = FileNotFoundError(2, "No such file or directory", "/home/someone/data/mnist")
+    run = _failure(make(tmp_path), missing, datetime(2026, 1, 1, tzinfo=UTC))
+    assert "mnist" in run.reason
+    assert "/home" not in run.reason
+
+
+def test_a_validation_score_that_is_not_a_number_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.tasks.linear.Linear.validation_score", lambda self: float("nan"))
+    run = execute(make(tmp_path))
+    assert run.status == "ok"
+    assert run.metrics is not None
+    assert (run.metrics.final_validation, run.metrics.best) == (None, None)
 
 
 def test_a_run_is_a_function_of_its_identity(tmp_path: Path) -> None:
