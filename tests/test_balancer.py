@@ -2,80 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import math
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import mtlgrad
 from mtlgrad import (
     GH,
     MGDA,
-    SILS,
-    UW,
     Balancer,
     CAGrad,
-    Every,
     Fixed,
     GHPlusPlus,
     GradDrop,
-    GradVac,
     Mean,
-    MoCo,
     PCGrad,
     Sum,
 )
-
-Losses = dict[str, Tensor]
-
-
-class Net(nn.Module):
-    """A trunk and two heads whose targets pull apart."""
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.trunk = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
-        self.heads = nn.ModuleDict({"a": nn.Linear(5, 3), "b": nn.Linear(5, 3)})
-        self.double()
-        self.passes: list[int] = []  # grows by one with each backward pass through the trunk
-
-    def losses(self, x: Tensor, trunk: Callable[[Tensor], Tensor] | None = None) -> Losses:
-        z = (trunk or self.trunk)(x)
-        z.register_hook(lambda _: self.passes.append(1))
-        return self.losses_at(z)
-
-    def losses_at(self, z: Tensor) -> Losses:
-        return {
-            "a": (self.heads["a"](z) - 1).square().mean() + (z - 2).square().mean(),
-            "b": 3 * ((self.heads["b"](z) + 1).square().mean() + (z + 1).square().mean()),
-        }
-
-
-def batch(n: int = 8, seed: int = 1) -> Tensor:
-    return torch.randn(n, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def flat(tensors: object) -> Tensor:
-    return torch.cat([t.reshape(-1) for t in tensors])  # type: ignore[attr-defined]
-
-
-def grads(module: nn.Module) -> Tensor:
-    return flat([torch.zeros_like(p) if p.grad is None else p.grad for p in module.parameters()])
-
-
-def jacobian(net: Net, x: Tensor) -> Tensor:
-    """J by hand."""
-    parameters = list(net.trunk.parameters())
-    return torch.stack(
-        [flat(torch.autograd.grad(loss, parameters, retain_graph=True)) for loss in net.losses(x).values()]
-    )
-
+from tests.nets import Net, batch, flat, grads, jacobian
 
 METHODS = [
     Sum(),
@@ -284,131 +231,6 @@ def test_frozen_and_tied_parameters() -> None:
     torch.testing.assert_close(step.gram, J @ J.T)
 
 
-# ------------------------------------------------------------------------------- non-finite
-
-
-@pytest.mark.parametrize("method", [GH(), MGDA(), PCGrad(), GradDrop(), Sum()], ids=lambda m: m.name)
-@pytest.mark.parametrize("bad", [math.inf, math.nan])
-def test_non_finite_gradients_give_the_plain_sum(method: mtlgrad.Method, bad: float) -> None:
-    net, x = Net(), batch()
-    balancer = Balancer(method, net.trunk.parameters())
-    balancer.backward(net.losses(x))
-    before = copy.deepcopy(balancer.state_dict())
-    net.zero_grad()
-    losses = net.losses(x)
-    step = balancer.backward({"a": losses["a"] * bad, "b": losses["b"]})
-    assert not bool(step.finite)
-    assert not grads(net.trunk).isfinite().all(), "a GradScaler must be able to see it"
-    after = balancer.state_dict()
-    assert after["states"] == before["states"]
-    assert torch.equal(after["generator"], before["generator"])
-    net.zero_grad()
-    assert bool(balancer.backward(net.losses(x)).finite)
-    assert grads(net).isfinite().all()
-
-
-@pytest.mark.parametrize("method", [Sum(), Fixed((0.3, 2.0)), GH(), Every(k=5, inner=GH())], ids=lambda m: m.name)
-def test_a_finite_loss_with_an_infinite_gradient_is_seen(method: mtlgrad.Method) -> None:
-    w = nn.Parameter(torch.ones(3))
-    balancer = Balancer(method, [w], apply="loss")
-
-    def losses(z: float) -> Losses:
-        root = (w.sum() * z).clamp(min=0).sqrt()  # at 0 its slope is infinite
-        return {"a": root, "b": w.square().sum()}
-
-    for z in (1.0, 1.0):
-        assert bool(balancer.backward(losses(z)).finite)
-    before = copy.deepcopy(balancer.state_dict()["states"])
-    w.grad = None
-    step = balancer.backward(losses(0.0))
-    assert not bool(step.finite)
-    assert not w.grad.isfinite().all()  # type: ignore[union-attr]
-    for one, old in zip(balancer.state_dict()["states"], before, strict=True):
-        assert all(torch.equal(one[name], value) for name, value in old.items())
-
-
-def test_one_bad_group_holds_back_all_of_them() -> None:
-    w, v = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
-    balancer = Balancer(GradVac(), [w, v], groups="tensor")
-    balancer.backward({"a": (w * v).sum(), "b": -(w * v.square()).sum()})
-    before = copy.deepcopy(balancer.state_dict()["states"])
-    w.grad = v.grad = None
-    step = balancer.backward({"a": (w.sum() * 0).sqrt() + v.sum(), "b": w.sum() - 2 * v.square().sum()})
-    assert not bool(step.finite)
-    torch.testing.assert_close(v.grad, torch.full((3,), 1.0 - 4.0))
-    for one, old in zip(balancer.state_dict()["states"], before, strict=True):
-        assert torch.equal(one["targets"], old["targets"])
-
-
-def test_a_window_that_ends_badly_moves_no_state() -> None:
-    w = nn.Parameter(torch.ones(2))
-    balancer = Balancer(UW(lr=1.0), [w])
-    balancer.accumulate({"a": w.sum(), "b": w.square().sum()})
-    step = balancer.backward({"a": w.sum() * math.nan, "b": w.square().sum()})
-    assert not bool(step.finite)
-    (state,) = balancer.state_dict()["states"]
-    assert all(torch.equal(state[name], value) for name, value in UW().init(2).items())
-
-
-def test_a_refused_micro_batch_opens_no_window() -> None:
-    w = nn.Parameter(torch.ones(2))
-    balancer = Balancer(SILS(), [w])
-    with pytest.raises(ValueError, match="SILS"):
-        balancer.accumulate({"a": -w.sum(), "b": w.sum()})
-    assert balancer.backward({"a": w.sum(), "b": 2 * w.sum()}).losses.tolist() == [2.0, 4.0]
-
-
-def test_a_frozen_trunk_leaves_the_heads_to_train() -> None:
-    net, x = Net(), batch()
-    for p in net.trunk.parameters():
-        p.requires_grad_(False)
-    for balancer in (
-        Balancer(Sum(), net.trunk.parameters(), diagnose_every=1),
-        Balancer(GH(), net.trunk.parameters()),
-        Balancer(GH(), net.trunk.parameters(), apply="loss"),
-    ):
-        net.zero_grad()
-        losses = {t: (net.heads[t](net.trunk(x)) - 1).square().mean() for t in ("a", "b")}
-        balancer.backward(losses)
-        assert net.heads["a"].weight.grad is not None
-        assert net.trunk[0].weight.grad is None
-
-
-def test_features_of_one_batch_are_not_averaged_over_steps() -> None:
-    net, x = Net(), batch()
-    z = net.trunk(x)
-    with pytest.raises(ValueError, match="MoCo.*one batch"):
-        Balancer(MoCo(), net.trunk.parameters()).backward(net.losses_at(z), features=z)
-
-
-def test_loss_scale_changes_nothing_but_the_scale() -> None:
-    net, x = Net(), batch()
-    for method in (GH(), MGDA(), CAGrad(), GHPlusPlus(form="rotation")):
-        net.zero_grad()
-        Balancer(method, net.trunk.parameters()).backward(net.losses(x))
-        plain = grads(net)
-        net.zero_grad()
-        Balancer(method, net.trunk.parameters()).backward({t: 65536 * loss for t, loss in net.losses(x).items()})
-        torch.testing.assert_close(grads(net) / 65536, plain)
-
-
-def test_grad_scaler_skips_an_overflow_and_goes_on() -> None:
-    net = Net().float()
-    x = batch().float()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
-    balancer = Balancer(GH(), net.trunk.parameters())
-    start = flat([p.detach().clone() for p in net.parameters()])
-    for factor in (math.inf, 1.0):
-        optimizer.zero_grad()
-        balancer.backward({t: scaler.scale(loss) * factor for t, loss in net.losses(x).items()})
-        scaler.step(optimizer)
-        scaler.update()
-        moved = not torch.equal(flat([p.detach() for p in net.parameters()]), start)
-        assert moved == (factor == 1.0)
-    assert scaler.get_scale() == 2.0**7
-
-
 # --------------------------------------------------------------------- the rest of torch
 
 
@@ -472,122 +294,3 @@ def test_one_task_is_plain_backward() -> None:
         net.zero_grad()
         net.losses(x)["a"].backward()
         torch.testing.assert_close(got, grads(net), msg=method.name)
-
-
-# ------------------------------------------------------------------------------------ state
-
-
-@pytest.mark.parametrize("method", [PCGrad(), GradDrop()], ids=lambda m: m.name)
-def test_state_dict_restores_a_fresh_object(method: mtlgrad.Method) -> None:
-    net, x = Net(), batch()
-
-    def run(balancer: Balancer) -> Tensor:
-        net.zero_grad()
-        losses = net.losses(x)
-        balancer.backward({**losses, "c": -losses["a"] - 2 * losses["b"] ** 2})
-        return grads(net)
-
-    balancer = Balancer(method, net.trunk.parameters(), seed=3)
-    run(balancer)
-    saved = copy.deepcopy(balancer.state_dict())
-    wanted = [run(balancer) for _ in range(3)]
-    fresh = Balancer(method, net.trunk.parameters())
-    fresh.load_state_dict(saved)
-    assert all(torch.equal(run(fresh), one) for one in wanted)
-
-
-def test_state_of_another_method_or_task_is_refused() -> None:
-    net, x = Net(), batch()
-    balancer = Balancer(GH(), net.trunk.parameters())
-    balancer.backward(net.losses(x))
-    state = balancer.state_dict()
-    with pytest.raises(ValueError, match=r"GH.*MGDA"):
-        Balancer(MGDA(), net.trunk.parameters()).load_state_dict(state)
-    with pytest.raises(ValueError, match="'a', 'b'"):
-        Balancer(GH(), net.trunk.parameters(), tasks=("b", "c")).load_state_dict(state)
-    with pytest.raises(ValueError, match="generator"):
-        balancer.load_state_dict({"method": "GH"})
-    with pytest.raises(ValueError, match="groups"):
-        Balancer(GH(), net.trunk.parameters(), groups="tensor").load_state_dict(state)
-    with pytest.raises(ValueError, match="loss"):
-        Balancer(GH(), net.trunk.parameters(), apply="loss").load_state_dict(state)
-    balancer.accumulate(net.losses(x))
-    with pytest.raises(ValueError, match=r"backward\(\)"):
-        balancer.state_dict()
-
-
-# ----------------------------------------------------------------------------------- errors
-
-
-def test_constructor_errors() -> None:
-    net = Net()
-    shared = list(net.trunk.parameters())
-    cases: list[tuple[type[Exception], str, Callable[[], object]]] = [
-        (TypeError, r"method.*GH\(\)", lambda: Balancer(GH, shared)),  # type: ignore[arg-type]
-        (TypeError, "method.*'gh'", lambda: Balancer("gh", shared)),  # type: ignore[arg-type]
-        (ValueError, "shared.*at least one", lambda: Balancer(GH(), [])),
-        (TypeError, "shared.*list", lambda: Balancer(GH(), shared[0])),
-        (TypeError, r"shared\[0\].*tuple.*names", lambda: Balancer(GH(), net.trunk.named_parameters())),  # type: ignore[arg-type]
-        (ValueError, r"shared\[0\].*leaf", lambda: Balancer(GH(), [shared[0] * 2])),
-        (ValueError, "apply.*'shared' or 'loss'.*'heads'", lambda: Balancer(GH(), shared, apply="heads")),  # type: ignore[arg-type]
-        (ValueError, "apply='loss'.*GradDrop", lambda: Balancer(GradDrop(), shared, apply="loss")),
-        (ValueError, "apply='loss'.*groups", lambda: Balancer(GH(), shared, apply="loss", groups="tensor")),
-        (ValueError, "groups.*Sum", lambda: Balancer(Sum(), shared, groups="tensor")),
-        (ValueError, "groups.*'tensor'.*'layer'", lambda: Balancer(GH(), shared, groups="layer")),  # type: ignore[arg-type]
-        (ValueError, "groups.*exactly", lambda: Balancer(GH(), shared, groups={"low": shared[:1]})),
-        (ValueError, "groups overlap", lambda: Balancer(GH(), shared, groups={"x": shared, "y": shared[:1]})),
-        (TypeError, "seed.*'0'", lambda: Balancer(GH(), shared, seed="0")),  # type: ignore[arg-type]
-        (ValueError, "diagnose_every.*-1", lambda: Balancer(Sum(), shared, diagnose_every=-1)),
-        (ValueError, "m=3", lambda: Balancer(GHPlusPlus(), shared, tasks=("a", "b", "c"))),
-        (TypeError, "tasks.*'ab'", lambda: Balancer(GH(), shared, tasks="ab")),
-        (ValueError, "distinct", lambda: Balancer(GH(), shared, tasks=("a", "a"))),
-    ]
-    for error, words, call in cases:
-        with pytest.raises(error, match=words):
-            call()
-
-
-def test_backward_errors_leave_everything_as_it_was() -> None:
-    net, x = Net(), batch()
-    balancer = Balancer(GH(), net.trunk.parameters())
-    balancer.backward(net.losses(x))
-    before = grads(net)
-    good = net.losses(x)
-    z = net.trunk(x)
-    cases: list[tuple[type[Exception], str, Callable[[], object]]] = [
-        (TypeError, "losses must map.*list", lambda: balancer.backward(list(good.values()))),  # type: ignore[arg-type]
-        (ValueError, "unknown task 'c'.*'a', 'b'", lambda: balancer.backward({**good, "c": good["a"]})),
-        (ValueError, "missing task 'b'", lambda: balancer.backward({"a": good["a"]})),
-        (ValueError, "at least one", lambda: balancer.backward({})),
-        (TypeError, r"losses\['a'\].*float", lambda: balancer.backward({**good, "a": 1.0})),  # type: ignore[dict-item]
-        (ValueError, r"losses\['a'\].*\[8, 5\].*mean", lambda: balancer.backward({**good, "a": z})),
-        (ValueError, r"losses\['b'\].*grad", lambda: balancer.backward({**good, "b": good["b"].detach()})),
-        (ValueError, r"features\[0\].*grad", lambda: balancer.backward(good, features=x)),
-        (TypeError, r"features\[0\]", lambda: balancer.backward(good, features=[1.0])),  # type: ignore[list-item]
-    ]
-    for error, words, call in cases:
-        with pytest.raises(error, match=words):
-            call()
-        torch.testing.assert_close(grads(net), before)
-    with pytest.raises(ValueError, match="apply='loss'"):
-        Balancer(GH(), net.trunk.parameters(), apply="loss").accumulate(good)
-
-
-def test_several_ranks_are_refused_rather_than_left_to_drift_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, x = Net(), batch()
-    balancer = Balancer(GH(), net.trunk.parameters())
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
-    with pytest.raises(RuntimeError, match="one process.*one of 2"):
-        balancer.backward(net.losses(x))
-    assert net.trunk[0].weight.grad is None
-
-
-def test_order_of_the_mapping_does_not_matter_after_the_first_call() -> None:
-    net, x = Net(), batch()
-    balancer = Balancer(GHPlusPlus(), net.trunk.parameters())
-    balancer.backward(net.losses(x))
-    once = grads(net)
-    net.zero_grad()
-    balancer.backward(dict(reversed(net.losses(x).items())))
-    torch.testing.assert_close(grads(net), once)
