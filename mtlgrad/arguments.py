@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GradientAggregator, JacobianAggregator
-from mtlgrad.method import Method
+from mtlgrad.method import Method, check_integer
 from mtlgrad.scalarizers.base import Scalarizer
 
 Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
@@ -30,8 +30,7 @@ def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, 
         raise ValueError(f"groups= needs a method that reads gradients, and {method.name} reads losses only")
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an int, got {seed!r}")
-    if isinstance(diagnose_every, bool) or not isinstance(diagnose_every, int) or diagnose_every < 0:
-        raise ValueError(f"diagnose_every must be an int >= 0 (0: never), got {diagnose_every!r}")
+    check_integer("diagnose_every (0: never)", diagnose_every, low=0)
 
 
 def parameters(argument: str, tensors: Iterable[Tensor]) -> list[Tensor]:

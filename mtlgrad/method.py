@@ -160,6 +160,12 @@ def check_positive(argument: str, value: object) -> None:
         raise ValueError(f"{argument} must be a number > 0, got {value!r}")
 
 
+def check_integer(argument: str, value: object, *, low: int) -> None:
+    """Raise ValueError unless `value` is an int (a bool is none) of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{argument} must be an int >= {low}, got {value!r}")
+
+
 def check_sequence(argument: str, value: object) -> None:
     """Raise TypeError unless `value` is a list or tuple, ValueError if it is empty."""
     if not isinstance(value, list | tuple):

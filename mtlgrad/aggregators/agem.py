@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
-from mtlgrad.method import Traits
+from mtlgrad.method import Traits, check_integer
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class AGEM(GramAggregator):
     main: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.main, bool) or not isinstance(self.main, int) or self.main < 0:
-            raise ValueError(f"main must be the index of a task, an int >= 0, got {self.main!r}")
+        check_integer("main (the index of a task)", self.main, low=0)
 
     @property
     def traits(self) -> Traits:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
 from mtlgrad.linalg import combine
-from mtlgrad.method import State, Traits, check_number
+from mtlgrad.method import State, Traits, check_integer, check_number
 
 _DAMPING = 1e-7  # the authors': keeps 0 / 0 out of coordinates that have had no gradient yet
 
@@ -57,8 +57,7 @@ class ExcessMTL(JacobianAggregator):
 
     def __post_init__(self) -> None:
         check_number("eta", self.eta, low=0)
-        if isinstance(self.warmup, bool) or not isinstance(self.warmup, int) or self.warmup < 1:
-            raise ValueError(f"warmup must be an int >= 1, got {self.warmup!r}")
+        check_integer("warmup", self.warmup, low=1)
 
     def init_like(self, jacobian: Tensor) -> State:
         m, device = len(jacobian), jacobian.device

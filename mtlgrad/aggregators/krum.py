@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import Array, on_host
-from mtlgrad.method import Traits
+from mtlgrad.method import Traits, check_integer
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Krum(GramAggregator):
     def __post_init__(self) -> None:
         for argument, low in (("byzantine", 0), ("selected", 1)):
             value = getattr(self, argument)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{argument} must be an int >= {low}, got {value!r}")
+            check_integer(argument, value, low=low)
 
     @property
     def traits(self) -> Traits:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.aggregators.host import Array
-from mtlgrad.method import State, Traits, check_number
+from mtlgrad.method import State, Traits, check_integer, check_number
 from mtlgrad.solvers.simplex import project_onto_simplex
 
 
@@ -61,8 +61,7 @@ class SDMGrad(StatefulGramAggregator):
         check_number("lam", self.lam, low=0)
         check_number("lr", self.lr, low=0)
         check_number("momentum", self.momentum, low=0, high=1)
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"steps must be an int >= 1, got {self.steps!r}")
+        check_integer("steps", self.steps, low=1)
 
     traits = Traits(simplex=True, stateful=True)
 

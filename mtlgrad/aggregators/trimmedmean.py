@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import ElementwiseAggregator
-from mtlgrad.method import State, Traits
+from mtlgrad.method import State, Traits, check_integer
 
 # Columns a pass: they stay in cache between the comparisons.
 _BLOCK = 1 << 14
@@ -44,8 +44,7 @@ class TrimmedMean(ElementwiseAggregator):
     trim: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.trim, bool) or not isinstance(self.trim, int) or self.trim < 0:
-            raise ValueError(f"trim must be an int >= 0, got {self.trim!r}")
+        check_integer("trim", self.trim, low=0)
 
     @property
     def traits(self) -> Traits:

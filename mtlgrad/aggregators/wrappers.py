@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator, StatefulGramAggregator
-from mtlgrad.method import State, Traits, check_choice, check_number, positive
+from mtlgrad.method import State, Traits, check_choice, check_integer, check_number, positive
 
 
 class _Wrapper(StatefulGramAggregator):
@@ -78,8 +78,7 @@ class Every(_Wrapper):
     inner: GramAggregator
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise ValueError(f"k must be an int >= 1, got {self.k!r}")
+        check_integer("k", self.k, low=1)
         _check_inner(self.inner)
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlgrad.method import State, Traits, check_positive, positive
+from mtlgrad.method import State, Traits, check_integer, check_positive, positive
 from mtlgrad.scalarizers.base import StatefulScalarizer
 
 
@@ -58,8 +58,7 @@ class DWA(StatefulScalarizer):
     traits = Traits(stateful=True, needs_losses=True)
 
     def __post_init__(self) -> None:
-        if isinstance(self.window, bool) or not isinstance(self.window, int) or self.window < 1:
-            raise ValueError(f"window must be an int >= 1, got {self.window!r}")
+        check_integer("window", self.window, low=1)
         check_positive("temperature", self.temperature)
 
     def init(self, m: int, *, device: torch.device | None = None) -> State:

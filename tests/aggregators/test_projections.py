@@ -90,7 +90,7 @@ def test_agem_with_a_zero_main_gradient_is_the_sum() -> None:
 
 @pytest.mark.parametrize("main", [-1, 0.5, True, "0"])
 def test_agem_names_a_bad_main_task(main: object) -> None:
-    with pytest.raises(ValueError, match="main must be the index of a task"):
+    with pytest.raises(ValueError, match=r"main \(the index of a task\) must be"):
         AGEM(main=main)  # type: ignore[arg-type]
 
 
