@@ -47,9 +47,9 @@ PEERS: dict[str, Callable[[Any, int], Any]] = {
     "gradvac": lambda jd, m: jd.GradVacWeighting(),
     "imtlg": lambda jd, m: jd.IMTLGWeighting(),
     "nashmtl": lambda jd, m: jd.NashMTL(n_tasks=m),
-    "fairgrad": lambda jd, m: jd.FairGradWeighting(),
+    "fairgrad": lambda jd, m: jd.FairGradWeighting(alpha=2.0),
     "alignedmtl": lambda jd, m: jd.AlignedMTLWeighting(),
-    "krum": lambda jd, m: jd.KrumWeighting(n_byzantine=0),
+    "krum": lambda jd, m: jd.KrumWeighting(n_byzantine=1),
     "config": lambda jd, m: jd.ConFIG(),
 }
 """Catalog name to torchjd's object for m tasks."""
@@ -167,8 +167,8 @@ def measure_weights(rounds: int) -> list[Row]:
 
     rows = []
     for name in (n for n in PEERS if n in catalog.CATALOG):
-        for m in SIZES:
-            method = catalog.make(name)
+        method = catalog.make(name)
+        for m in (m for m in SIZES if m >= method.traits.min_tasks):
             peer = PEERS[name](aggregation, m)
             n = FROM_JACOBIAN.get(name) or 4 * m
             J = torch.randn(m, n, generator=torch.Generator().manual_seed(m))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchjd import aggregation
 
 from benchmarks import solvers, speed
 from benchmarks.__main__ import main
@@ -79,3 +80,11 @@ def test_a_wrong_solver_fails_the_table(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setitem(solvers.PROBLEMS, "MGDA", solvers.Problem(wrong, right.oracle))
     assert not all(row.passed for row in solvers.compare("MGDA", range(2, 4), seed=0))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # its Nash-MTL has cvxpy warn
+@pytest.mark.parametrize("name", speed.PEERS)
+def test_every_peer_decides_on_what_it_is_given(name: str) -> None:
+    J = torch.randn(3, 12, generator=torch.Generator().manual_seed(0))
+    answer = speed.PEERS[name](aggregation, 3)(J if name in speed.FROM_JACOBIAN else J @ J.T)
+    assert answer.shape == ((12,) if name in speed.FROM_JACOBIAN else (3,))
