@@ -214,7 +214,12 @@ def measure_aggregate(rounds: int) -> list[Row]:
             method: Any = entry.method
             traits = method.traits
             in_range = traits.min_tasks <= m and (traits.max_tasks is None or m <= traits.max_tasks)
-            if method.reads == "losses" or not in_range or (traits.stateful and method.reads == "jacobian"):
+            if (
+                method.reads == "losses"
+                or not in_range
+                or traits.needs_features
+                or (traits.stateful and method.reads == "jacobian")
+            ):
                 continue
             contenders: dict[str, Callable[[], object]] = {
                 "floor": floor,

@@ -58,6 +58,7 @@ def take_turns(
     repeats = {name: _repeats(contenders[name], seconds_per_turn, before_each) for name in names}
     times: Times = {name: [] for name in names}
     collecting = gc.isenabled()
+    gc.collect()
     gc.disable()
     try:
         for k in range(-2, rounds):
@@ -71,7 +72,6 @@ def take_turns(
                 spent = (time.perf_counter() - start) / count
                 if k >= 0:
                     times[name].append(spent)
-            gc.collect()
     finally:
         if collecting:
             gc.enable()

@@ -88,3 +88,13 @@ def test_every_peer_decides_on_what_it_is_given(name: str) -> None:
     J = torch.randn(5, 12, generator=torch.Generator().manual_seed(0))
     answer = speed.PEERS[name](aggregation, 5)(J if name in speed.FROM_JACOBIAN else J @ J.T)
     assert answer.shape == ((12,) if name in speed.FROM_JACOBIAN else (5,))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_decisions_and_aggregations_of_every_method_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "SIZES", (5,))
+    monkeypatch.setattr(speed, "LARGE", ((5, 1000),))
+    assert {row["method"] for row in speed.measure_weights(1)} >= {"UPGrad", "NashMTL", "ConFIG"}
+    rows = {row["method"]: row for row in speed.measure_aggregate(1)}
+    assert rows["GH"]["/ (Gramian + combination)"].median > 0
+    assert rows["GradDrop"]["torchjd / ours"] is not None
