@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from benchmarks.arguments import positive
+from benchmarks.compare import make_console
+from benchmarks.schema import write_atomically
 from mtlgrad import reference
 from mtlgrad.solvers import (
     bargaining_residual,
@@ -153,9 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when every row is within the tolerances, else 1."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    console = make_console()
     rows = [
         row
         for name in track(PROBLEMS, description="solving", console=console, transient=True)
@@ -163,8 +162,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     console.print(_table(rows))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        write_atomically(json.dumps([asdict(row) for row in rows], indent=1) + "\n", args.json)
     return 0 if all(row.passed for row in rows) else 1
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
@@ -26,6 +25,8 @@ from torch.nn import functional as F
 
 import mtlgrad
 from benchmarks.arguments import positive
+from benchmarks.compare import make_console
+from benchmarks.schema import write_atomically
 from benchmarks.timing import Spread, ratio, take_turns
 from mtlgrad import catalog
 from mtlgrad.linalg import combine, gram
@@ -67,9 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=130)
+    console = make_console()
     before = torch.get_num_threads()
     torch.set_num_threads(args.threads)
     results: dict[str, list[Row]] = {}
@@ -87,8 +86,7 @@ def run(args: argparse.Namespace) -> int:
             s: [{k: asdict(v) if isinstance(v, Spread) else v for k, v in row.items()} for row in rows]
             for s, rows in results.items()
         }
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(plain, indent=1) + "\n")
+        write_atomically(json.dumps(plain, indent=1) + "\n", args.json)
     return 0
 
 
