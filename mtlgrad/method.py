@@ -129,7 +129,8 @@ def positive(method: Method, losses: Tensor) -> Tensor:
     if bool((wide < 0).any()) and bool(wide.isfinite().all()):
         raise ValueError(f"{type(method).__name__} is defined for losses >= 0, got losses={wide.tolist()}")
     largest = wide.max()
-    return torch.where(largest > 0, torch.maximum(wide, LOSS_FLOOR * largest), 1.0)
+    floor = (LOSS_FLOOR * largest).clamp(min=torch.finfo(wide.dtype).tiny)  # of subnormal losses it would vanish
+    return torch.where(largest > 0, torch.maximum(wide, floor), 1.0)
 
 
 def check_generator(generator: torch.Generator | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from torch import Tensor, nn
 
 from mtlgrad import DWA, DWL, FAMO, GLS, IMTLL, RLW, SILS, STCH, UW, Balancer, Scalarizer
@@ -45,6 +45,7 @@ def test_weights_are_the_gradient_of_the_objective(
 
 @pytest.mark.parametrize("method", ALL, ids=lambda m: m.name)
 @given(st.lists(st.lists(any_loss, min_size=3, max_size=3), min_size=1, max_size=7))
+@example([[0.0, 0.0, 5e-324]])
 @settings(deadline=None, max_examples=60)
 def test_zero_tiny_and_huge_losses_give_finite_weights(method: Scalarizer, history: list[list[float]]) -> None:
     state = method.init(3)
