@@ -204,29 +204,3 @@ class Encoded:
     def pixels(self, rows: Tensor) -> Tensor:
         """Images in [0, 1], float32 [N, 3, S, S]."""
         return self.images[rows].float() / 255
-
-
-def batch_rows(count: int, batch_size: int, index: int, *, seed: int) -> Tensor:
-    """The rows of mini-batch `index`, a function of the arguments alone: a resumed run has nothing to remember.
-
-    Every pass over the rows is a permutation of its own, its remainder dropped.
-
-    Raises
-    ------
-    ValueError
-        A batch is larger than the whole.
-
-    Examples
-    --------
-    >>> sorted(torch.cat([batch_rows(4, 2, index, seed=0) for index in (2, 3)]).tolist())
-    [0, 1, 2, 3]
-    """
-    if batch_size > count:
-        raise ValueError(f"batch_size={batch_size} is more than there are queries; allowed: up to {count}")
-    number, place = divmod(index, count // batch_size)
-    return _permutation(count, seed, number)[place * batch_size : (place + 1) * batch_size]
-
-
-@lru_cache(maxsize=4)
-def _permutation(count: int, seed: int, number: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng([seed, number]).permutation(count))

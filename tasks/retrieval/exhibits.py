@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
+
+from tasks.pictures import png
 
 SHOWN = 5
 """Images found first that a picture shows."""
@@ -62,10 +61,8 @@ def picture(*, clean: Answer, attacked: Answer, target: Tensor) -> dict[str, str
         `caption`, and `png` in base64.
     """
     pixels = torch.cat([_row(answer, target) for answer in (clean, attacked)], dim=1)
-    buffer = io.BytesIO()
-    Image.fromarray((255 * pixels).round().to(torch.uint8).permute(1, 2, 0).numpy()).save(buffer, format="PNG")
     caption = f"rank of the target: {clean.rank} clean, {attacked.rank} attacked"
-    return {"caption": caption, "png": base64.b64encode(buffer.getvalue()).decode("ascii")}
+    return {"caption": caption, "png": png((255 * pixels).round().to(torch.uint8).permute(1, 2, 0).numpy())}
 
 
 def _row(answer: Answer, target: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +15,12 @@ from tasks.base import Phase, Task
 from tasks.checks import boolean, integer, number, one_of
 from tasks.retrieval.attack import evaluating, gaussian, pgd
 from tasks.retrieval.css import VIEWS
-from tasks.retrieval.data import Encoded, Vocabulary, batch_rows, load
+from tasks.retrieval.data import Encoded, Vocabulary, load
 from tasks.retrieval.exhibits import SHOWN, Answer, choose, picture
 from tasks.retrieval.losses import batch_softmax, draw_triplets, gallery_softmax, soft_triplet
 from tasks.retrieval.metrics import AT, ranks, recall, similarities
 from tasks.retrieval.models import ARCHITECTURES, Form, build
+from tasks.sampling import batch_rows, stream_seed
 
 METHODS = {"tirg": ("principled",), "at-tirg": ("principled", "released")}
 """Method to its variants."""
@@ -147,7 +147,7 @@ class Retrieval(Task):
         )
         self._model = build(
             words=len(vocabulary),
-            seed=self._draw("weights"),
+            seed=stream_seed(self._seed, "weights"),
             architecture=self.architecture,
             form=self.form,
             weights=self.weights,
@@ -159,22 +159,15 @@ class Retrieval(Task):
             else torch.optim.SGD(parameters, lr=self.lr, momentum=_MOMENTUM, weight_decay=self.weight_decay)
         )
 
-    def _draw(self, stream: str, index: int = 0) -> int:
-        """A seed for one use at one step: a function of the run's seed, so that a resumed run has nothing to restore.
-
-        Independent streams: a change in what one draws leaves the others alone.
-        """
-        words = [self._seed, *stream.encode("ascii"), index]
-        return int(np.random.SeedSequence(words).generate_state(1)[0])
-
     def _generator(self, stream: str, index: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._draw(stream, index))
+        return torch.Generator().manual_seed(stream_seed(self._seed, stream, index))
 
     def step(self, index: int) -> Iterator[Phase]:
         for group in self._optimizer.param_groups:
             group["lr"] = self.lr * (1 - index / self.steps)
         part, model = self._train, self._model
-        rows = batch_rows(len(part), self.batch_size, index, seed=self._draw("batches")).to(part.images.device)
+        rows = batch_rows(len(part), self.batch_size, index, seed=stream_seed(self._seed, "batches"))
+        rows = rows.to(part.images.device)
         sources, targets = part.pixels(part.sources[rows]), part.pixels(part.targets[rows])
         tokens, lengths = part.tokens[rows], part.lengths[rows]
         loss = self._training_loss(index)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import copy
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from tasks.base import Phase, Task
 from tasks.checks import integer, number, one_of
+from tasks.pictures import png
 from tasks.uda.data import (
     BUILT_IN,
     CLASSES,
@@ -227,6 +225,4 @@ def _grid(split: Split) -> str:
         torch.cat(list(split.images[split.labels == digit][:_SAMPLES_PER_CLASS]), dim=1) for digit in range(CLASSES)
     ]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return png(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)

@@ -236,7 +236,7 @@ def test_bad_options(changed: dict[str, Any], kind: type[Exception], message: st
 
 def test_a_batch_larger_than_the_training_part() -> None:
     task = ready(batch_size=10_000)
-    with pytest.raises(ValueError, match="batch_size=10000 is more than there are queries"):
+    with pytest.raises(ValueError, match="batch_size=10000 is more than there are to draw from"):
         only_phase(task)
 
 
