@@ -1,0 +1,64 @@
+"""Decoding and suppression against loops, and the published limits."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.detection.boxes import centred, encode
+from tasks.detection.decoding import decode, keep_best
+from tests.tasks.detection import slow
+from tests.tasks.detection.random_boxes import random_boxes
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1), overlap=st.sampled_from([0.1, 0.3, 0.45, 0.7]))
+def test_suppression_as_the_loop_has_it(seed: int, overlap: float) -> None:
+    boxes, scores = random_boxes(40, seed), torch.rand(40, generator=torch.Generator().manual_seed(seed))
+    order = scores.argsort(descending=True)
+    stays = keep_best(boxes[order][None], torch.ones(1, 40, dtype=torch.bool), overlap)[0]
+    assert order[stays].tolist() == slow.suppress(boxes.tolist(), scores.tolist(), overlap)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_an_image_class_by_class(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    wanted, priors = random_boxes(30, seed), centred(random_boxes(30, seed + 1))
+    logits = 2 * torch.randn(1, 30, 4, generator=generator)
+    (found,) = decode(encode(wanted, priors)[None], logits, priors, score=0.1)
+    scores = logits[0].softmax(dim=-1)[:, 1:]
+    expected = []
+    for label in range(3):
+        rows = [row for row in range(30) if scores[row, label] > 0.1]
+        stay = slow.suppress(wanted[rows].tolist(), scores[rows, label].tolist(), 0.45)
+        expected += [(float(scores[rows[k], label]), label, rows[k]) for k in stay]
+    expected.sort(reverse=True)
+    torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in expected]))
+    assert found.labels.tolist() == [label for _, label, _ in expected]
+    torch.testing.assert_close(found.boxes, wanted[[row for _, _, row in expected]], rtol=1e-3, atol=1e-4)
+
+
+def test_limits() -> None:
+    # 50 boxes far from each other, on a grid of their own
+    places = torch.stack(torch.meshgrid(torch.arange(10), torch.arange(5), indexing="ij"), dim=-1).reshape(-1, 2) / 10
+    priors = torch.cat([places + 0.05, torch.full((50, 2), 0.08)], dim=1)
+    logits = torch.stack([torch.zeros(50), torch.linspace(-6, 2, 50)], dim=1)[None]
+    everything = decode(torch.zeros(1, 50, 4), logits, priors)[0]
+    assert float(everything.scores.min()) > 0.01
+    assert len(everything.scores) == int((logits[0].softmax(-1)[:, 1] > 0.01).sum()) < 50
+    assert torch.equal(decode(torch.zeros(1, 50, 4), logits, priors, keep=7)[0].scores, everything.scores[:7])
+    assert torch.equal(decode(torch.zeros(1, 50, 4), logits, priors, top=9)[0].scores, everything.scores[:9])
+
+
+def test_boxes_are_clipped_and_those_outside_are_dropped() -> None:
+    priors = torch.tensor([[0.05, 0.5, 0.3, 0.2], [1.4, 0.5, 0.3, 0.2]])
+    (found,) = decode(torch.zeros(1, 2, 4), torch.tensor([[[0.0, 3.0], [0.0, 3.0]]]), priors)
+    torch.testing.assert_close(found.boxes, torch.tensor([[0.0, 0.4, 0.2, 0.6]]))
+
+
+def test_nothing_found() -> None:
+    (found,) = decode(torch.zeros(1, 3, 4), torch.tensor([[[9.0, 0.0]] * 3]), centred(random_boxes(3, 0)))
+    assert found.boxes.shape == (0, 4)
+    assert len(found.scores) == len(found.labels) == 0
