@@ -10,6 +10,7 @@ from typing import Any, cast
 from tasks.base import Task
 
 TASKS: dict[str, str] = {
+    "detection": "tasks.detection.task:Detection",
     "retrieval": "tasks.retrieval.task:Retrieval",
     "toy": "tasks.toy.task:Toy",
     "uda": "tasks.uda.task:UDA",

@@ -1,0 +1,249 @@
+"""Object detection with its two tasks, localisation and classification, for the training loop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+import torch
+
+from tasks.base import Phase, Task
+from tasks.checks import boolean, integer, number, one_of
+from tasks.detection.augment import UNCHANGED
+from tasks.detection.config import CONFIGS, Fusion, Prediction, Stage
+from tasks.detection.data import Collection, batch, evaluation_images, load
+from tasks.detection.decoding import decode
+from tasks.detection.exhibits import picture
+from tasks.detection.losses import detection_losses
+from tasks.detection.metrics import INTERPOLATIONS, Detections, Truth, evaluate
+from tasks.detection.models import build
+from tasks.sampling import batch_rows, stream_seed
+
+TRAININGS = ("joint", "two-stage")
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("linear", "published")
+
+_MOMENTUM = 0.9  # of SGD, as published
+_DROPS: dict[Stage, tuple[float, ...]] = {"ssd": (1 / 2, 3 / 4), "dssd": (2 / 3,)}  # 40k and 60k of 80k; 20k of 30k
+_DROP = 0.1
+_EVALUATION_BATCH = 50
+_SHOWN = 4  # test images in the report
+
+
+@dataclass(kw_only=True, eq=False)
+class Detection(Task):
+    """DSSD: find the objects in an image and say what they are; task 1 *localisation*, task 2 *classification*.
+
+    Shared are backbone, extra layers, deconvolutions and prediction modules; private are the two last convolutions of
+    each map.
+
+    Parameters
+    ----------
+    model, fusion, prediction, weights:
+        Of the network, see `tasks.detection.models.build`; None: the model's own.
+    training:
+        `joint`: all of DSSD at once. `two-stage`, as published: the encoder with heads of its own (SSD), then the rest
+        of DSSD with the encoder frozen.
+    ssd_share:
+        Share of the steps that the first stage gets; published: 80,000 of 110,000.
+    steps, batch_size:
+        Of training.
+    optimizer, lr, weight_decay:
+        `adam`, or `sgd` with momentum 0.9.
+    schedule, warmup:
+        `linear`: to 0 over the stage. `published`: times 0.1 after 1/2 and 3/4 of the first stage and 2/3 of the
+        second. Before that `lr` rises linearly over the first `warmup` steps of the stage.
+    augmented:
+        Whether training images are cropped, expanded, flipped and recoloured as in SSD; if not, they are only resized.
+    data_dir:
+        A VOC devkit; None: `shapes-voc`, generated. See `tasks.detection.data.load`.
+    skip_broken:
+        Leave out images that cannot be read or whose annotation is wrong, and count them, instead of stopping.
+    data_seed:
+        Of the generated scenes. Not the run's seed: all runs see the same images.
+    interpolation:
+        Of the average precision: `voc07` (11 points) or `area`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An option out of its range, or of the wrong type.
+
+    Examples
+    --------
+    >>> task = Detection(steps=110, training="two-stage")
+    >>> task.total_steps, task.options["model"]
+    (110, 'dssd-small')
+    """
+
+    name = "detection"
+    metric = "ap"
+
+    model: str = "dssd-small"
+    fusion: Fusion | None = None
+    prediction: Prediction | None = None
+    weights: str | None = None
+    training: str = "joint"
+    ssd_share: float = 8 / 11
+    steps: int = 1100
+    batch_size: int = 8
+    optimizer: str = "adam"
+    lr: float = 4e-3
+    weight_decay: float = 5e-4
+    schedule: str = "linear"
+    warmup: int = 20
+    augmented: bool = True
+    data_dir: str | None = None
+    skip_broken: bool = False
+    data_seed: int = 0
+    interpolation: str = "voc07"
+
+    def __post_init__(self) -> None:
+        one_of("model", self.model, CONFIGS)
+        one_of("fusion", self.fusion, (None, *get_args(Fusion)))
+        one_of("prediction", self.prediction, (None, *get_args(Prediction)))
+        one_of("training", self.training, TRAININGS)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("schedule", self.schedule, SCHEDULES)
+        one_of("interpolation", self.interpolation, INTERPOLATIONS)
+        integer("steps", self.steps, low=2 if self.training == "two-stage" else 1)
+        integer("batch_size", self.batch_size, low=2)  # the map of one cell has batch norm, which needs two
+        integer("warmup", self.warmup, low=0)
+        integer("data_seed", self.data_seed, low=0)
+        number("ssd_share", self.ssd_share, positive=True, high=1)
+        number("lr", self.lr, positive=True)
+        number("weight_decay", self.weight_decay)
+        boolean("augmented", self.augmented)
+        boolean("skip_broken", self.skip_broken)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps
+
+    def setup(self, *, seed: int, device: torch.device) -> None:
+        self._seed = seed
+        self._device = device
+        self._parts = load(self.data_dir, seed=self.data_seed, on_error="skip" if self.skip_broken else "raise")
+        self._model = build(
+            self.model,
+            classes=len(self._parts.train.classes),
+            seed=stream_seed(seed, "weights"),
+            weights=self.weights,
+            fusion=self.fusion,
+            prediction=self.prediction,
+        ).to(device)
+        self._first = min(
+            self.steps - 1, max(1, round(self.ssd_share * self.steps))
+        )  # steps of the first of two stages
+        self._enter("ssd" if self.training == "two-stage" else "dssd")
+
+    def _enter(self, stage: Stage) -> None:
+        """Begin a stage: what it trains, and a fresh optimizer of it."""
+        model = self._model
+        if stage == "dssd" and self.training == "two-stage":
+            model.freeze_encoder()
+        self._stage: Stage = stage
+        self._shared = tuple(model.shared_parameters(stage))
+        private = [*model.localisation_parameters(stage), *model.classification_parameters(stage)]
+        parameters = [*self._shared, *private]
+        self._optimizer: torch.optim.Optimizer = (
+            torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+            if self.optimizer == "adam"
+            else torch.optim.SGD(parameters, lr=self.lr, momentum=_MOMENTUM, weight_decay=self.weight_decay)
+        )
+
+    def step(self, index: int) -> Iterator[Phase]:
+        if self.training == "two-stage" and index == self._first:
+            self._enter("dssd")
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.lr * self._rate(index)
+        rows = batch_rows(len(self._parts.train), self.batch_size, index, seed=stream_seed(self._seed, "batches"))
+        drawn = batch(
+            self._parts.train,
+            rows.tolist(),
+            size=self._model.config.size,
+            seed=stream_seed(self._seed, "augmentation"),
+            index=index,
+            settings=None if self.augmented else UNCHANGED,
+        )
+        offsets, logits = self._model(drawn.images.to(self._device), stage=self._stage)
+        boxes, labels = ([one.to(self._device) for one in some] for some in (drawn.boxes, drawn.labels))
+        losses = detection_losses(offsets, logits, self._model.priors, boxes, labels)
+        yield Phase(self._stage, losses, (self._optimizer,), shared=self._shared)
+
+    def _rate(self, index: int) -> float:
+        """The learning rate at a step, as a share of `lr`."""
+        start, end = 0, self.steps
+        if self.training == "two-stage":
+            start, end = (0, self._first) if self._stage == "ssd" else (self._first, self.steps)
+        done, length = index - start, end - start
+        warm = min(1.0, (done + 1) / self.warmup) if self.warmup else 1.0
+        if self.schedule == "linear":
+            return warm * (1 - done / length)
+        return warm * _DROP ** sum(done >= drop * length for drop in _DROPS[self._stage])
+
+    def evaluate(self) -> dict[str, float]:
+        """Table 7's columns on the test part, in percent: `ap`, `ap50`, `ap60`, ..., `ap90`."""
+        return self._precision(self._parts.test)
+
+    def validation_score(self) -> float:
+        """`ap` on the validation part, in percent."""
+        return self._precision(self._parts.validation)["ap"]
+
+    def _precision(self, part: Collection) -> dict[str, float]:
+        found: list[Detections] = []
+        truths: list[Truth] = []
+        for rows in torch.arange(len(part)).split(_EVALUATION_BATCH):
+            some, true = self._find(part, rows)
+            found += some
+            truths += true
+        return evaluate(found, truths, classes=len(part.classes), interpolation=self.interpolation)
+
+    def _find(self, part: Collection, rows: torch.Tensor) -> tuple[list[Detections], list[Truth]]:
+        """What is found in these images of a part, in their own pixels, and what is there."""
+        seen = evaluation_images(part, rows.tolist(), size=self._model.config.size)
+        model = self._model
+        model.eval()
+        try:
+            with torch.no_grad():
+                offsets, logits = model(seen.images.to(self._device), stage=self._stage)
+        finally:
+            model.train()
+        found = [
+            Detections(
+                (one.boxes.cpu().double() * torch.tensor([*size, *size])).numpy(),
+                one.scores.cpu().double().numpy(),
+                one.labels.cpu().numpy(),
+            )
+            for one, size in zip(decode(offsets, logits, model.priors), seen.sizes, strict=True)
+        ]
+        return found, list(seen.truths)
+
+    def state_dict(self) -> dict[str, Any]:
+        # a copy: the parts' own dictionaries alias tensors that training goes on to overwrite
+        return copy.deepcopy(
+            {"stage": self._stage, "model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["stage"] != self._stage:
+            self._enter(state["stage"])
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def exhibits(self) -> dict[str, Any]:
+        """Test images with predicted and true boxes, the same ones for every method."""
+        part = self._parts.test
+        rows = torch.linspace(0, len(part) - 1, _SHOWN).round().long().unique()
+        found, truths = self._find(part, rows)
+        images = [
+            picture(part.image(row), truth=truth, found=some, classes=part.classes)
+            for row, some, truth in zip(rows.tolist(), found, truths, strict=True)
+        ]
+        return {"test images": {"kind": "images", "images": images}}

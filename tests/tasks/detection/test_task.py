@@ -1,0 +1,228 @@
+"""The task as the training loop sees it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import mtlgrad
+from tasks.base import Phase
+from tasks.detection import Detection, data
+from tasks.detection import task as module
+from tasks.detection.decoding import Found
+from tasks.loop import Event, train
+from tasks.registry import make_task, task_class
+
+DEVICE = torch.device("cpu")
+SMALL: dict[str, Any] = {"steps": 4, "batch_size": 2, "warmup": 0}
+COUNTS = (12, 4, 6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Few images in a folder of their own: what is tested here does not depend on how many there are."""
+    folder = str(tmp_path_factory.mktemp("scenes"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load", partial(data.load, counts=COUNTS, cache_dir=folder))
+        yield
+
+
+def ready(**changed: Any) -> Detection:
+    task = Detection(**{**SMALL, **changed})
+    task.setup(seed=0, device=DEVICE)
+    return task
+
+
+def only_phase(task: Detection, index: int = 0) -> Phase:
+    (phase,) = task.step(index)
+    return phase
+
+
+def weights(task: Detection) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in task._model.state_dict().items()}
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_known_by_name() -> None:
+    assert task_class("detection") is Detection
+    task = make_task("detection", {"steps": 7, "model": "dssd321"})
+    assert task.total_steps == 7
+    assert task.options["model"] == "dssd321"
+
+
+def test_the_phase_tells_shared_parameters_from_private_ones() -> None:
+    task = ready()
+    phase = only_phase(task)
+    assert (phase.name, list(phase.losses)) == ("dssd", ["localisation", "classification"])
+    stepped = {id(p): p for group in phase.optimizers[0].param_groups for p in group["params"]}
+    shared = {id(p) for p in phase.shared}
+    assert shared < stepped.keys()
+    reached = {}
+    for name, loss in phase.losses.items():
+        gradients = torch.autograd.grad(loss, list(stepped.values()), retain_graph=True, allow_unused=True)
+        reached[name] = {key for key, gradient in zip(stepped, gradients, strict=True) if gradient is not None}
+    assert reached["localisation"] & reached["classification"] == shared
+    assert reached["localisation"] | reached["classification"] == stepped.keys()
+
+
+def test_two_stages() -> None:
+    task = ready(training="two-stage", steps=8, ssd_share=0.5)
+    names = []
+    for index in range(8):
+        before = weights(task)
+        phase = only_phase(task, index)
+        names.append(phase.name)
+        phase.optimizers[0].zero_grad()
+        torch.stack(list(phase.losses.values())).sum().backward()
+        phase.optimizers[0].step()
+        moved = {name.split(".")[0] for name, value in weights(task).items() if not torch.equal(value, before[name])}
+        assert moved == ({"encoder", "heads"} if index < 4 else {"decoder", "heads"})
+        assert task.evaluate().keys() == {"ap", "ap50", "ap60", "ap70", "ap80", "ap90"}  # in either stage
+        assert task._model.training
+    assert names == ["ssd"] * 4 + ["dssd"] * 4
+
+
+@pytest.mark.parametrize("changed", [{}, {"training": "two-stage", "ssd_share": 0.5}], ids=["joint", "two-stage"])
+@pytest.mark.parametrize("cut", [1, 3])
+def test_a_resumed_run_is_the_same_run(changed: dict[str, Any], cut: int, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"seed": 5, "evaluate_every": 2, "diagnose_every": 1}
+    whole, stopped, resumed = (Detection(**SMALL, **changed) for _ in range(3))
+    expected = train(whole, mtlgrad.GH(), **options)
+    checkpoint = tmp_path / "run.pt"
+
+    def interrupt(event: Event) -> None:
+        if event.step == cut and event.evaluation is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, mtlgrad.GH(), checkpoint=checkpoint, on_event=interrupt, **options)
+    history = train(resumed, mtlgrad.GH(), checkpoint=checkpoint, **options)
+    assert same(weights(resumed), weights(whole))
+    assert history.curve == expected.curve
+    assert [evaluation.step for evaluation in history.curve] == [2, 4]
+    assert history.measured == 4
+
+
+def test_seeds() -> None:
+    one, again, other = (Detection(**{**SMALL, "steps": 2}) for _ in range(3))
+    for task, seed in ((one, 1), (again, 1), (other, 2)):
+        train(task, mtlgrad.Sum(), seed=seed, evaluate_every=2)
+    assert same(weights(one), weights(again))
+    assert not same(weights(one), weights(other))
+
+
+def test_learns_a_handful_of_images() -> None:
+    task = ready(steps=60, batch_size=12, augmented=False, lr=3e-3)
+    task._parts = data.Parts(task._parts.train, task._parts.train, task._parts.train)  # to be learnt by heart
+    before = task.evaluate()["ap50"]
+    losses = []
+    for index in range(task.steps):
+        phase = only_phase(task, index)
+        phase.optimizers[0].zero_grad()
+        total = torch.stack(list(phase.losses.values())).sum()
+        total.backward()
+        phase.optimizers[0].step()
+        losses.append(total.item())
+    assert losses[-1] < 0.25 * losses[0]
+    assert task.evaluate()["ap50"] > before + 40
+
+
+def test_perfect_boxes_score_perfectly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions that are the truth reach 100 % at every threshold: pixels and units agree on the whole way."""
+    task = ready()
+    part = task._parts.test
+    seen = iter(range(len(part)))
+
+    def oracle(offsets: torch.Tensor, logits: torch.Tensor, priors: torch.Tensor) -> list[Found]:
+        rows = [next(seen) for _ in range(len(offsets))]
+        return [
+            Found(
+                torch.from_numpy(part.boxes(row)),
+                torch.ones(len(part.records[row].labels)),
+                torch.from_numpy(part.records[row].labels),
+            )
+            for row in rows
+        ]
+
+    monkeypatch.setattr(module, "decode", oracle)
+    assert set(task.evaluate().values()) == {100.0}
+
+
+def test_validation_does_not_look_at_the_test_part() -> None:
+    task = ready()
+    score = task.validation_score()
+    task._parts = data.Parts(task._parts.train, task._parts.validation, task._parts.train)
+    assert task.validation_score() == score
+
+
+@pytest.mark.parametrize(
+    ("changed", "rates"),
+    [
+        ({"schedule": "linear", "warmup": 0}, [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        ({"schedule": "linear", "warmup": 2}, [0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        ({"schedule": "published", "warmup": 0}, [1, 1, 1, 1, 1, 1, 1, 0.1, 0.1, 0.1]),
+        (
+            {"schedule": "published", "warmup": 0, "training": "two-stage", "ssd_share": 0.4},
+            [1, 1, 0.1, 0.01, 1, 1, 1, 1, 0.1, 0.1],
+        ),
+    ],
+)
+def test_learning_rates(changed: dict[str, Any], rates: list[float]) -> None:
+    task = ready(steps=10, lr=0.5, **changed)
+    seen = []
+    for index in range(10):
+        phase = only_phase(task, index)
+        seen.append(phase.optimizers[0].param_groups[0]["lr"] / 0.5)
+    assert seen == pytest.approx(rates)
+
+
+def test_exhibits_are_pictures_of_the_test_part() -> None:
+    task = ready()
+    (shown,) = task.exhibits().values()
+    assert shown["kind"] == "images"
+    assert len(shown["images"]) == 4
+    for image in shown["images"]:
+        with Image.open(io.BytesIO(base64.b64decode(image["png"]))) as opened:
+            assert max(opened.size) == 256
+        assert "objects found" in image["caption"]
+    again = task.exhibits()
+    assert list(again.values()) == [shown]
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "message"),
+    [
+        ({"model": "dssd513"}, ValueError, "model='dssd513' is unknown; allowed: .*'dssd321', 'dssd-small'"),
+        ({"fusion": "max"}, ValueError, r"fusion='max' is unknown; allowed: \(None, 'product', 'sum'\)"),
+        ({"training": "both"}, ValueError, "training='both'"),
+        ({"training": "two-stage", "steps": 1}, ValueError, "steps=1 is out of range; allowed: int >= 2"),
+        ({"ssd_share": 0}, ValueError, "ssd_share=0"),
+        ({"ssd_share": 1.5}, ValueError, "ssd_share=1.5"),
+        ({"batch_size": 1}, ValueError, "batch_size=1 is out of range; allowed: int >= 2"),
+        ({"lr": float("nan")}, ValueError, "lr=nan"),
+        ({"augmented": 1}, TypeError, "augmented=1 is a int; allowed: true or false"),
+        ({"interpolation": "coco"}, ValueError, "interpolation='coco' is unknown"),
+        ({"schedule": "cosine"}, ValueError, "schedule='cosine'"),
+        ({"optimizer": "lion"}, ValueError, "optimizer='lion'"),
+        ({"steps": 2.0}, TypeError, "steps=2.0 is a float"),
+    ],
+)
+def test_bad_options(changed: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        Detection(**changed)
+
+
+def test_a_batch_larger_than_the_training_part() -> None:
+    with pytest.raises(ValueError, match="batch_size=13 .* up to 12"):
+        only_phase(ready(batch_size=13))
