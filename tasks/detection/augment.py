@@ -73,10 +73,6 @@ class AugmentSettings:
             boolean(name, getattr(self, name))
 
 
-UNCHANGED = AugmentSettings(brightness=0, contrast=0, saturation=0, hue=0, expand=1, crop=False, flip=False)
-"""Images are only resized."""
-
-
 def augment(
     image: np.ndarray,
     boxes: np.ndarray,

@@ -104,8 +104,7 @@ def cover(polygons: list[np.ndarray], *, turn: float, stretch: float, length: fl
     pen = ImageDraw.Draw(drawing)
     ink = _area(placed[0])
     for polygon in placed:
-        # half a sample back: Pillow paints the samples on an edge, on both sides
-        corners = ((polygon - low) * scale - 0.5).flatten().tolist()
+        corners = ((polygon - low) * scale).flatten().tolist()
         pen.polygon(corners, fill=255 if _area(polygon) * ink > 0 else 0)
     small = drawing.reduce(SAMPLES)
     return np.asarray(small.crop(small.getbbox()))

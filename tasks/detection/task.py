@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_args
@@ -11,9 +12,8 @@ import torch
 
 from tasks.base import Phase, Task
 from tasks.checks import boolean, integer, number, one_of
-from tasks.detection.augment import UNCHANGED
 from tasks.detection.config import CONFIGS, Fusion, Prediction, Stage
-from tasks.detection.data import Collection, batch, evaluation_images, load
+from tasks.detection.data import Collection, Parts, batch, evaluation_images, load
 from tasks.detection.decoding import decode
 from tasks.detection.exhibits import picture
 from tasks.detection.losses import detection_losses
@@ -60,7 +60,7 @@ class Detection(Task):
     data_dir:
         A VOC devkit; None: `shapes-voc`, generated. See `tasks.detection.data.load`.
     skip_broken:
-        Leave out images that cannot be read or whose annotation is wrong, and count them, instead of stopping.
+        Leave out images that cannot be read or whose annotation is wrong, and warn of how many, instead of stopping.
     data_seed:
         Of the generated scenes. Not the run's seed: all runs see the same images.
     interpolation:
@@ -130,6 +130,7 @@ class Detection(Task):
         self._seed = seed
         self._device = device
         self._parts = load(self.data_dir, seed=self.data_seed, on_error="skip" if self.skip_broken else "raise")
+        _warn_of_skipped(self._parts)
         self._model = build(
             self.model,
             classes=len(self._parts.train.classes),
@@ -166,11 +167,11 @@ class Detection(Task):
         rows = batch_rows(len(self._parts.train), self.batch_size, index, seed=stream_seed(self._seed, "batches"))
         drawn = batch(
             self._parts.train,
-            rows.tolist(),
+            rows,
             size=self._model.config.size,
             seed=stream_seed(self._seed, "augmentation"),
             index=index,
-            settings=None if self.augmented else UNCHANGED,
+            augmented=self.augmented,
         )
         offsets, logits = self._model(drawn.images.to(self._device), stage=self._stage)
         boxes, labels = ([one.to(self._device) for one in some] for some in (drawn.boxes, drawn.labels))
@@ -207,7 +208,7 @@ class Detection(Task):
 
     def _find(self, part: Collection, rows: torch.Tensor) -> tuple[list[Detections], list[Truth]]:
         """What is found in these images of a part, in their own pixels, and what is there."""
-        seen = evaluation_images(part, rows.tolist(), size=self._model.config.size)
+        seen = evaluation_images(part, rows, size=self._model.config.size)
         model = self._model
         model.eval()
         try:
@@ -247,3 +248,9 @@ class Detection(Task):
             for row, some, truth in zip(rows.tolist(), found, truths, strict=True)
         ]
         return {"test images": {"kind": "images", "images": images}}
+
+
+def _warn_of_skipped(parts: Parts) -> None:
+    skipped = {**parts.train.skipped, **parts.test.skipped}  # validation images come from the training sets
+    if skipped:
+        warnings.warn(f"{len(skipped)} images are left out; the first: {next(iter(skipped.values()))}", stacklevel=3)

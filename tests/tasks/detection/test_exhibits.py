@@ -183,6 +183,12 @@ def test_the_truth_shows_through_a_perfect_detection() -> None:
     assert share(canvas[66:222, 65], RIGHT) == 1
 
 
+def test_the_surest_is_on_top() -> None:
+    some = found(*[(16, 16, 40, 56)] * 2, scores=[0.6, 0.9], labels=[1, 0])
+    canvas = pixels(picture(GREY, truth=truth((16, 16, 40, 56)), found=some, classes=CLASSES))
+    assert share(canvas[66:214, 63], RIGHT) == 1
+
+
 def test_boxes_over_the_edge() -> None:
     """Boxes that leave the image, or lie outside, are drawn at its border; the image given is left as it was."""
     image = GREY.copy()

@@ -1,8 +1,8 @@
 """`shapes-voc`: boxes are exact, flags tell what can be seen, a scene depends on its number, a devkit is whole."""
 
 import os
-import subprocess
-import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -349,12 +349,18 @@ def test_a_failure_to_move_is_no_devkit(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_processes_at_the_same_work(tmp_path: Path) -> None:
-    call = f"shapes_voc({str(tmp_path)!r}, train=60, validation=2, test=2)"
-    code = f"from tasks.detection.scenes import shapes_voc; print({call})"
-    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = {process.communicate(timeout=120)[0].strip() for process in running}
-    assert [process.returncode for process in running] == [0, 0, 0]
-    (root,) = tmp_path.iterdir()
-    assert said == {str(root)}
-    assert len(read_voc(root, [(FOLDER, part) for part in PARTS], classes=CLASSES)) == 64
+def test_writers_at_the_same_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All find the place empty and write; one is first, and the others take its devkit."""
+    writers, write = 3, scenes.write_voc
+    barrier = threading.Barrier(writers)
+
+    def together(folder: Path, split: str, images: Any, **options: Any) -> None:
+        barrier.wait(timeout=60)
+        write(folder, split, images, **options)
+
+    monkeypatch.setattr(scenes, "write_voc", together)
+    with ThreadPoolExecutor(writers) as pool:
+        roots = list(pool.map(lambda _: shapes_voc(tmp_path, train=6, validation=2, test=2), range(writers)))
+    assert list(tmp_path.iterdir()) == [roots[0]]
+    assert set(roots) == {roots[0]}
+    assert len(read_voc(roots[0], [(FOLDER, part) for part in PARTS], classes=CLASSES)) == 10

@@ -18,8 +18,10 @@ from tasks.base import Phase
 from tasks.detection import Detection, data
 from tasks.detection import task as module
 from tasks.detection.decoding import Found
+from tasks.detection.voc import VocError
 from tasks.loop import Event, train
 from tasks.registry import make_task, task_class
+from tests.tasks.detection.test_data import write_devkit
 
 DEVICE = torch.device("cpu")
 SMALL: dict[str, Any] = {"steps": 4, "batch_size": 2, "warmup": 0}
@@ -221,6 +223,22 @@ def test_exhibits_are_pictures_of_the_test_part() -> None:
 def test_bad_options(changed: dict[str, Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         Detection(**changed)
+
+
+def test_images_in_error_stop_a_run_or_are_left_out_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "load", data.load)
+    for year, split in (("VOC2007", "trainval"), ("VOC2012", "trainval"), ("VOC2007", "test")):
+        write_devkit(tmp_path, year, split, 20)
+    (tmp_path / "VOC2007" / "Annotations" / "test_3.xml").unlink()
+    (tmp_path / "VOC2012" / "JPEGImages" / "2012_trainval_7.jpg").write_bytes(b"nothing")
+    with pytest.raises(VocError, match=r"2012_trainval_7\.jpg"):
+        ready(data_dir=str(tmp_path))
+    with pytest.warns(UserWarning, match=r"2 images are left out; the first: .*2012_trainval_7\.jpg"):
+        task = ready(data_dir=str(tmp_path), skip_broken=True)
+    assert list(only_phase(task).losses) == ["localisation", "classification"]
+    assert len(task._parts.test) == 19
 
 
 def test_a_batch_larger_than_the_training_part() -> None:
