@@ -16,6 +16,7 @@ from benchmarks.suite import Arm
 PALETTE = (
     "#2f6fde", "#d1495b", "#12938a", "#7b56d6", "#e08a1e", "#3a9a4a",
     "#b0489e", "#8a6d3b", "#1aa3c9", "#9a9a22", "#e26d9b", "#5b6b8c",
+    "#c4632f", "#58a58a",
 )  # fmt: skip
 """Hues of middle lightness, which stand on white and on near-black."""
 NEUTRAL = "#868d98"

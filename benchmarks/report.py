@@ -32,6 +32,7 @@ def render(results: Results) -> str:
         loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters["figure"] = _figure_json
+    environment.filters["marked"] = _marked
     return environment.get_template("report.html").render(
         suite=results.suite,
         facts=_facts(results),
@@ -91,6 +92,12 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
         "histograms": histograms,
         "exhibits": gather(results, arm),
     }
+
+
+def _marked(text: str) -> Markup:
+    """A note as HTML: what stands between backticks is code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if k % 2 else part for k, part in enumerate(parts))
 
 
 def _figure_json(figure: go.Figure) -> Markup:
