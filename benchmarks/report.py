@@ -95,7 +95,11 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
 
 
 def _marked(text: str) -> Markup:
-    """A note as HTML: what stands between backticks is code."""
+    """A note as HTML: what stands between backticks is code.
+
+    >>> str(_marked("a < b: see `speed <m>`"))
+    'a &lt; b: see <code>speed &lt;m&gt;</code>'
+    """
     parts = text.split("`")
     return Markup("").join(Markup("<code>{}</code>").format(part) if k % 2 else part for k, part in enumerate(parts))
 
