@@ -41,7 +41,8 @@ def decode(
 ) -> list[Found]:
     """Boxes by class, without duplicates; the defaults are those of the published SSD and DSSD.
 
-    A prior may be reported for several classes. Boxes are clipped to the image; one that lies outside is dropped.
+    A prior may be reported for several classes. Boxes are clipped to the image before they are compared; one that lies
+    outside is dropped, and so is one with a prediction that is not a number.
 
     Parameters
     ----------
@@ -59,6 +60,11 @@ def decode(
     list of Found
         One per image.
 
+    Raises
+    ------
+    ValueError
+        Shapes that do not belong together.
+
     Examples
     --------
     Two priors see one object; the second is less sure and gives way.
@@ -68,6 +74,11 @@ def decode(
     >>> decode(torch.zeros(1, 2, 4), logits, priors)[0].scores
     tensor([0.9526])
     """
+    if offsets.shape != (*logits.shape[:2], 4) or logits.ndim != 3 or priors.shape != (logits.shape[1], 4):
+        raise ValueError(
+            "offsets, logits and priors must have shapes [N, P, 4], [N, P, classes + 1] and [P, 4], "
+            f"got {list(offsets.shape)}, {list(logits.shape)} and {list(priors.shape)}"
+        )
     scores = logits.float().softmax(dim=-1)[..., 1:]
     boxes = decode_offsets(offsets.float(), priors).clamp(0, 1)
     return [_one_image(some, sure, score, overlap, top, keep) for some, sure in zip(boxes, scores, strict=True)]

@@ -10,7 +10,6 @@ import matplotlib
 import numpy as np
 from matplotlib.ft2font import FT2Font
 from matplotlib.path import Path as Outline
-from PIL import Image, ImageDraw
 
 CLASSES = ("circle", "square", "triangle", "star", "letter-k", "digit-8")
 
@@ -31,7 +30,7 @@ _STAR_WAIST = 0.45  # radius of a star's inner corners to its outer ones
 
 
 def outline(name: str, face: str, ring: float | None = None) -> list[np.ndarray]:
-    """Closed polygons, float [corners, 2], y downwards; painted in this order, alternating ink and hole by orientation.
+    """Closed polygons, float [corners, 2], y downwards: ink is what they wind around, and holes turn the other way.
 
     Parameters
     ----------
@@ -60,18 +59,10 @@ def outline(name: str, face: str, ring: float | None = None) -> list[np.ndarray]
 
 @lru_cache(maxsize=64)
 def _glyph(face: str, character: str) -> tuple[np.ndarray, ...]:
-    """The largest polygon first: what it encloses comes after it."""
     font = FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"))
     font.set_size(256, 72)
     font.load_char(ord(character))
-    polygons = [np.asarray(polygon)[:-1] * (1, -1) for polygon in Outline(*font.get_path()).to_polygons()]
-    return tuple(sorted(polygons, key=lambda polygon: -abs(_area(polygon))))
-
-
-def _area(polygon: np.ndarray) -> float:
-    """Signed: its sign is the orientation."""
-    x, y = polygon.T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    return tuple(np.asarray(polygon)[:-1] * (1, -1) for polygon in Outline(*font.get_path()).to_polygons())
 
 
 def cover(polygons: list[np.ndarray], *, turn: float, stretch: float, length: float) -> np.ndarray:
@@ -86,7 +77,7 @@ def cover(polygons: list[np.ndarray], *, turn: float, stretch: float, length: fl
     stretch:
         Width over height, relative to the outline's own.
     length:
-        The longer side of the result, pixels; an ink sample further out makes it one more.
+        The longer side, pixels; the result's is rounded up.
 
     Examples
     --------
@@ -97,14 +88,31 @@ def cover(polygons: list[np.ndarray], *, turn: float, stretch: float, length: fl
     widen, cos, sin = math.sqrt(stretch), math.cos(turn), math.sin(turn)
     shear = np.array([[cos * widen, -sin / widen], [sin * widen, cos / widen]])
     placed = [polygon @ shear.T for polygon in polygons]
-    low, high = placed[0].min(axis=0), placed[0].max(axis=0)
+    corners = np.concatenate(placed)
+    low, high = corners.min(axis=0), corners.max(axis=0)
     scale = SAMPLES * length / (high - low).max()
-    sides = [SAMPLES * (math.ceil(side * scale / SAMPLES) + 1) for side in (high - low)]
-    drawing = Image.new("L", (sides[0], sides[1]))
-    pen = ImageDraw.Draw(drawing)
-    ink = _area(placed[0])
-    for polygon in placed:
-        corners = ((polygon - low) * scale).flatten().tolist()
-        pen.polygon(corners, fill=255 if _area(polygon) * ink > 0 else 0)
-    small = drawing.reduce(SAMPLES)
-    return np.asarray(small.crop(small.getbbox()))
+    wide, tall = (SAMPLES * math.ceil(side * scale / SAMPLES) for side in (high - low).tolist())
+    ink = winding([(polygon - low) * scale for polygon in placed], wide, tall) != 0
+    shares = ink.reshape(tall // SAMPLES, SAMPLES, wide // SAMPLES, SAMPLES).mean(axis=(1, 3))
+    rows, columns = (np.flatnonzero(shares.any(axis=axis)) for axis in (1, 0))
+    kept = shares[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    mask: np.ndarray = (255 * kept).round().astype(np.uint8)
+    return mask
+
+
+def winding(polygons: list[np.ndarray], width: int, height: int) -> np.ndarray:
+    """How often the polygons wind around the centre of each sample, int64 [height, width]; 0 is outside.
+
+    >>> winding([np.array([[1.0, 0.0], [3.0, 0.0], [3.0, 1.0], [1.0, 1.0]])], 4, 2).tolist()
+    [[0, -1, -1, 0], [0, 0, 0, 0]]
+    """
+    starts = np.concatenate(polygons)
+    ends = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons])
+    lines = np.arange(height) + 0.5
+    line, edge = np.nonzero((starts[:, 1] <= lines[:, None]) != (ends[:, 1] <= lines[:, None]))
+    (x, y), (across, down) = starts[edge].T, (ends - starts)[edge].T
+    crossing = x + across * (lines[line] - y) / down
+    # all samples right of a crossing lie on the edge's other side
+    change = np.zeros((height, width + 1), dtype=np.int64)
+    np.add.at(change, (line, np.ceil(crossing - 0.5).clip(0, width).astype(int)), np.sign(down).astype(int))
+    return change.cumsum(axis=1)[:, :width]

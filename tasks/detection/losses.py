@@ -44,8 +44,9 @@ def detection_losses(
 
     Raises
     ------
-    ValueError
-        Shapes that do not belong together.
+    ValueError, TypeError
+        Shapes that do not belong together; labels that are no int64 or out of range; a box that is inverted, without
+        area or not finite.
 
     Examples
     --------
@@ -121,8 +122,16 @@ def _check(offsets: Tensor, logits: Tensor, priors: Tensor, boxes: Sequence[Tens
         raise ValueError(f"offsets must have shape {[images, count, 4]}, got {list(offsets.shape)}")
     if logits.ndim != 3 or logits.shape[:2] != (images, count) or logits.shape[2] < 2:
         raise ValueError(f"logits must have shape [{images}, {count}, classes + 1], got {list(logits.shape)}")
-    if len(labels) != images or any(len(some) != len(kinds) for some, kinds in zip(boxes, labels, strict=False)):
+    if len(labels) != images or any(some.shape != (len(kinds), 4) for some, kinds in zip(boxes, labels, strict=False)):
         raise ValueError(
-            "labels must hold one label a box, "
-            f"got {[len(kinds) for kinds in labels]} for {[len(some) for some in boxes]} boxes"
+            "boxes must have shape [k, 4] with one label each, "
+            f"got {[list(some.shape) for some in boxes]} with {[len(kinds) for kinds in labels]} labels"
         )
+    for some, kinds in zip(boxes, labels, strict=True):
+        if kinds.dtype != torch.int64:
+            raise TypeError(f"labels must be int64, got {kinds.dtype}")
+        if not bool(((kinds >= 0) & (kinds < logits.shape[2] - 1)).all()):
+            raise ValueError(f"labels must be from 0 to {logits.shape[2] - 2}, got {kinds.tolist()}")
+        # asked so that NaN fails too
+        if not bool((some[:, 2:] > some[:, :2]).all() & some.isfinite().all()):
+            raise ValueError(f"boxes must be finite with x1 < x2 and y1 < y2, got {some.tolist()}")

@@ -16,7 +16,7 @@ def match(boxes: Tensor, priors: Tensor) -> Tensor:
 
     First each object gets a prior of its own: of all pairs the one with the largest overlap is taken, object and prior
     leave the race, and so on, as long as anything overlaps. Then every prior still free answers for the object that it
-    overlaps most, if by more than `THRESHOLD`.
+    overlaps most, if by more than `THRESHOLD` (the released code: or by just that).
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ def match(boxes: Tensor, priors: Tensor) -> Tensor:
     answers = torch.where(best > THRESHOLD, nearest, answers)
     race = overlaps.clone()
     for _ in range(min(overlaps.shape)):
-        # places stay tensors, so that a device is not waited for
-        winner = race.argmax()
-        box, prior = winner // len(priors), winner % len(priors)
-        answers[prior] = torch.where(race[box, prior] > 0, box, answers[prior])
+        box, prior = divmod(int(race.argmax()), len(priors))
+        if race[box, prior] == 0:
+            break
+        answers[prior] = box
         race[box], race[:, prior] = -1.0, -1.0
     return answers

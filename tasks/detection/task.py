@@ -15,7 +15,7 @@ from tasks.checks import boolean, integer, number, one_of
 from tasks.detection.config import CONFIGS, Fusion, Prediction, Stage
 from tasks.detection.data import Collection, Parts, batch, evaluation_images, load
 from tasks.detection.decoding import decode
-from tasks.detection.exhibits import picture
+from tasks.detection.exhibits import LEGEND, picture
 from tasks.detection.losses import detection_losses
 from tasks.detection.metrics import INTERPOLATIONS, Detections, Truth, evaluate
 from tasks.detection.models import build
@@ -247,7 +247,7 @@ class Detection(Task):
             picture(part.image(row), truth=truth, found=some, classes=part.classes)
             for row, some, truth in zip(rows.tolist(), found, truths, strict=True)
         ]
-        return {"test images": {"kind": "images", "images": images}}
+        return {f"Test images ({LEGEND})": {"kind": "images", "images": images}}
 
 
 def _warn_of_skipped(parts: Parts) -> None:

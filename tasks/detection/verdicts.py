@@ -131,7 +131,7 @@ def _best(
 
     Where no truth has the key: 0, and one past the last.
     """
-    order = np.argsort(truth_keys, kind="stable")
+    order = np.argsort(truth_keys)
     start, end = (np.searchsorted(truth_keys[order], keys, side) for side in ("left", "right"))
     count = end - start
     overlap, nearest = np.zeros(len(keys)), np.full(len(keys), len(truths))

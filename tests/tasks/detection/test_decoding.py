@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,3 +63,16 @@ def test_nothing_found() -> None:
     (found,) = decode(torch.zeros(1, 3, 4), torch.tensor([[[9.0, 0.0]] * 3]), centred(random_boxes(3, 0)))
     assert found.boxes.shape == (0, 4)
     assert len(found.scores) == len(found.labels) == 0
+
+
+def test_what_is_not_a_number_is_not_found() -> None:
+    priors = centred(random_boxes(3, 0))
+    (found,) = decode(torch.full((1, 3, 4), torch.nan), torch.zeros(1, 3, 2), priors)
+    assert len(found.scores) == 0
+    (found,) = decode(torch.zeros(1, 3, 4), torch.full((1, 3, 2), torch.nan), priors)
+    assert len(found.scores) == 0
+
+
+def test_shapes_that_do_not_belong_together() -> None:
+    with pytest.raises(ValueError, match=r"got \[1, 3, 4\], \[1, 2, 5\] and \[3, 4\]"):
+        decode(torch.zeros(1, 3, 4), torch.zeros(1, 2, 5), torch.zeros(3, 4))

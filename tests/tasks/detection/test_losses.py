@@ -24,6 +24,10 @@ def example(seed: int, counts: tuple[int, ...] = (2, 0, 3), priors: int = 25) ->
     return offsets, logits, centred(random_boxes(priors, seed))
 
 
+def as_labels(*lists: list[int]) -> list[Tensor]:
+    return [torch.tensor(one, dtype=torch.int64) for one in lists]
+
+
 def objects(seed: int, counts: tuple[int, ...] = (2, 0, 3)) -> tuple[list[Tensor], list[Tensor]]:
     boxes = [random_boxes(count, seed + 10 * k) for k, count in enumerate(counts)]
     labels = [torch.arange(seed, seed + count) % CLASSES for count in counts]
@@ -103,8 +107,13 @@ def test_negatives_are_the_hardest_and_never_too_many(positives: int, count: int
         ({"offsets": torch.zeros(3, 25, 5)}, r"offsets must have shape \[3, 25, 4\], got \[3, 25, 5\]"),
         ({"logits": torch.zeros(2, 25, 5)}, r"logits must have shape \[3, 25, classes \+ 1\], got \[2, 25, 5\]"),
         ({"logits": torch.zeros(3, 25, 1)}, r"logits must have shape"),
-        ({"labels": [torch.zeros(2, dtype=torch.int64)] * 3}, r"one label a box, got \[2, 2, 2\] for \[2, 0, 3\]"),
-        ({"labels": []}, r"one label a box, got \[\] for"),
+        ({"labels": [torch.zeros(2, dtype=torch.int64)] * 3}, r"one label each, got .* with \[2, 2, 2\] labels"),
+        ({"labels": []}, r"one label each, got .* with \[\] labels"),
+        ({"boxes": [torch.rand(2, 3), torch.zeros(0, 4), torch.rand(3, 4)]}, r"got \[\[2, 3\], \[0, 4\], \[3, 4\]\]"),
+        ({"labels": as_labels([0, -1], [], [0, 1, 2])}, r"labels must be from 0 to 3, got \[0, -1\]"),
+        ({"labels": as_labels([0, 1], [], [0, 4, 2])}, r"labels must be from 0 to 3, got \[0, 4, 2\]"),
+        ({"boxes": [random_boxes(2, 0).flip(1), torch.zeros(0, 4), random_boxes(3, 0)]}, "finite with x1 < x2"),
+        ({"boxes": [random_boxes(2, 0) * torch.nan, torch.zeros(0, 4), random_boxes(3, 0)]}, "finite with x1 < x2"),
     ],
 )
 def test_what_does_not_belong_together(changed: dict[str, object], message: str) -> None:
@@ -112,3 +121,9 @@ def test_what_does_not_belong_together(changed: dict[str, object], message: str)
     arguments = {"offsets": offsets, "logits": logits, "priors": priors, "boxes": boxes, "labels": labels, **changed}
     with pytest.raises(ValueError, match=message):
         detection_losses(**arguments)
+
+
+def test_labels_that_are_no_integers() -> None:
+    (offsets, logits, priors), (boxes, labels) = example(0), objects(0)
+    with pytest.raises(TypeError, match="labels must be int64, got torch.float32"):
+        detection_losses(offsets, logits, priors, boxes, [kinds.float() for kinds in labels])

@@ -28,9 +28,9 @@ def by_loop(maps: tuple[tuple[float, ...], ...], size: int) -> list[list[float]]
         for row in range(int(cells)):
             for column in range(int(cells)):
                 x, y = column * step + offset, row * step + offset
-                shapes = [(low, low), (math.sqrt(low * high), math.sqrt(low * high))]
-                for ratio in (1.6, 1 / 1.6, 2, 1 / 2, 3, 1 / 3):
-                    shapes.append((low * math.sqrt(ratio), low / math.sqrt(ratio)))
+                ratios = (1.6, 1 / 1.6, 2, 1 / 2, 3, 1 / 3)
+                squares = [(low, low), (math.sqrt(low * high), math.sqrt(low * high))]
+                shapes = squares + [(low * math.sqrt(ratio), low / math.sqrt(ratio)) for ratio in ratios]
                 boxes += [[x / size, y / size, width / size, height / size] for width, height in shapes]
     return boxes
 

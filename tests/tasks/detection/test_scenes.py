@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from tasks.detection import scenes
-from tasks.detection.glyphs import CLASSES, FACES, cover, outline
+from tasks.detection.glyphs import CLASSES, FACES, SAMPLES, cover, outline, winding
 from tasks.detection.scenes import FOLDER, PARTS, Draft, Thing, draft, generate, scene, shapes_voc, visible
 from tasks.detection.voc import read_image, read_voc
 
@@ -32,7 +32,7 @@ def box_by_hand(ink: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def test_a_box_is_what_its_thing_changes_in_the_picture(drafts: list[Draft]) -> None:
-    for one in drafts[:40]:
+    for one in drafts[:15]:
         boxes = scene(one, name="x").boxes
         assert boxes.dtype == np.float32
         for thing, box in zip(one.things, boxes, strict=True):
@@ -201,12 +201,14 @@ def test_parts_have_backgrounds_of_their_own(monkeypatch: pytest.MonkeyPatch) ->
     try:
         for channel, part in enumerate(PARTS):
             photographic = 0
-            for index in range(60):
+            for index in range(50):
                 background = draft(0, part, index).background
-                if len(np.unique(background.reshape(-1, 3), axis=0)) < 100:  # textures have thousands of colours
+                if (
+                    len(np.unique(background[::9, ::9].reshape(-1, 3), axis=0)) < 20
+                ):  # textures have hundreds of colours
                     assert (background.argmax(axis=2) == channel).all()
                     photographic += 1
-            assert 20 <= photographic <= 40
+            assert 15 <= photographic <= 35
     finally:
         scenes._photographs.cache_clear()
 
@@ -230,8 +232,8 @@ def test_bad_arguments(call: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_ink_agrees_with_a_test_of_every_sample(name: str) -> None:
-    """Against the winding number of points, at 64 samples a pixel."""
+def test_ink_agrees_with_asking_every_sample(name: str) -> None:
+    """Against matplotlib's test of points: a sample is ink if an odd number of polygons has it inside."""
     rng = np.random.default_rng(3)
     for number in range(6):
         ring = 0.6 if number % 2 and name in CLASSES[:4] else None
@@ -240,21 +242,24 @@ def test_ink_agrees_with_a_test_of_every_sample(name: str) -> None:
         ink = cover(polygons, turn=turn, stretch=stretch, length=length)
         turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         placed = [polygon @ (turned @ np.diag([stretch**0.5, stretch**-0.5])).T for polygon in polygons]
-        low, high = placed[0].min(axis=0), placed[0].max(axis=0)
-        placed = [(polygon - low) * length / (high - low).max() for polygon in placed]
-        height, width = ink.shape
-        assert max(height, width) - length < 1.3
-        ys, xs = np.mgrid[0 : 8 * height, 0 : 8 * width] / 8 + 1 / 16
-        points = np.stack([xs.ravel(), ys.ravel()], axis=1)
-        winding = sum(np.sign(orientation(polygon)) * Outline(polygon).contains_points(points) for polygon in placed)
-        share = (winding != 0).reshape(height, 8, width, 8).mean(axis=(1, 3))
-        assert np.abs(ink / 255 - share).max() < 0.3
-        assert np.abs(ink / 255 - share).mean() < 0.02
+        low, high = np.concatenate(placed).min(axis=0), np.concatenate(placed).max(axis=0)
+        width, height = np.ceil(length * (high - low) / (high - low).max()).astype(int)
+        ys, xs = (np.mgrid[0 : SAMPLES * height, 0 : SAMPLES * width] + 0.5) / SAMPLES
+        points = np.stack([xs.ravel(), ys.ravel()], axis=1) * (high - low).max() / length + low
+        inside = [Outline(polygon).contains_points(points) for polygon in placed]
+        share = np.logical_xor.reduce(inside).reshape(height, SAMPLES, width, SAMPLES).mean(axis=(1, 3))
+        share = share[share.any(axis=1)][:, share.any(axis=0)]
+        assert ink.shape == share.shape
+        assert np.ceil(length) - max(ink.shape) in (0, 1)  # a sharp end may slip between the samples
+        assert np.abs(ink / 255 - share).max() < 0.07  # one sample of 16 may lie on an edge
+        assert np.abs(ink / 255 - share).mean() < 1e-3
 
 
-def orientation(polygon: np.ndarray) -> float:
-    x, y = polygon.T
-    return float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
+def test_overlapping_outlines_are_one_thing() -> None:
+    square = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0], [0.0, 4.0]])
+    around = winding([square, square + 2], 6, 6)
+    assert (around != 0).sum() == 16 + 16 - 4
+    assert set(around[2:4, 2:4].ravel()) == {2 * around[0, 0]}
 
 
 @pytest.mark.parametrize("face", FACES)
