@@ -87,7 +87,7 @@ class Detection(Task):
     weights: str | None = None
     training: str = "joint"
     ssd_share: float = 8 / 11
-    steps: int = 1100
+    steps: int = 2000
     batch_size: int = 8
     optimizer: str = "adam"
     lr: float = 4e-3
