@@ -11,10 +11,11 @@ from mtlgrad.solvers.scaling import RESOLUTION, Array, Mask, factor, unit_diagon
 
 _EPS = float(np.finfo(np.float64).eps)
 _BATCH_ENTRIES = 40  # fewer entries of U than this are solved faster row by row than in a batch (measured)
-_MASKED = 24  # up to this size whole matrices are solved faster than their gathered blocks (measured)
+_MASKED = 32  # up to this size whole matrices are solved faster than their gathered blocks (measured)
 _SMALL = 12  # up to this size a round costs no more than a good guess of the support (measured)
 _GUESS_STEPS = 8  # fewer leave more rounds, more cost more than the round they save (measured)
-_BATCH_ROUNDS = 12  # a row that exchanges longer than this is cycling; typical rows need 2 to 5
+_GUESS_STRIDE = 1.8  # of a stable 2 / (largest eigenvalue): shorter ones leave more rounds (measured)
+_BATCH_ROUNDS = 12  # a row that exchanges longer than this is cycling; typical rows need 1 to 4
 
 
 def project_onto_dual_cone(gram: Array, points: Array) -> Array:
@@ -47,24 +48,26 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
     [[1.0, 0.5], [0.5, 1.0]]
     """
     cosines, norms, live = unit_diagonal(gram)
-    if not live.all():
+    if np.count_nonzero(live) < len(live):
         weights = points.copy()
         if live.any():
             weights[:, live] = project_onto_dual_cone(gram[np.ix_(live, live)], points[:, live])
         return weights
     scaled = points * norms
     slopes = scaled @ cosines
-    todo = (slopes < 0.0).any(1)
-    if not todo.any():
+    if not np.count_nonzero(slopes < 0.0):
         return points.copy()
-    push = np.zeros_like(scaled)
-    push[todo] = _multipliers(cosines, scaled[todo], slopes[todo])
-    weights = points + push / norms
+    lengths = np.add.reduce(np.abs(scaled), 1)
+    push = _multipliers(cosines, scaled, slopes, lengths)
     # |x|^2 = x . uJ at a projection: loses fewer digits than |x|^2 itself when the multipliers are large.
     squares = np.einsum("km,km->k", scaled, slopes + push @ cosines)
-    lengths = np.abs(scaled).sum(1) + push.sum(1)
-    weights[squares < (RESOLUTION * lengths) ** 2] = 0.0
-    return weights
+    lengths += np.add.reduce(push, 1)
+    lost = squares < (RESOLUTION * lengths) ** 2
+    push /= norms
+    push += points
+    if np.count_nonzero(lost):
+        push[lost] = 0.0
+    return push
 
 
 def harmonized_parts(gram: Array) -> Array:
@@ -119,16 +122,17 @@ def cone_residual(gram: Array, points: Array, weights: Array) -> float:
     return float(worst)
 
 
-def _multipliers(cosines: Array, scaled: Array, slopes: Array) -> Array:
-    """V [k, m] >= 0 with slopes + V Ghat >= 0 and complementary, where slopes = U Ghat."""
+def _multipliers(cosines: Array, scaled: Array, slopes: Array, lengths: Array) -> Array:
+    """V [k, m] >= 0 with slopes + V Ghat >= 0 and complementary, where slopes = U Ghat and lengths = |U| 1."""
     root, definite = factor(cosines)
     if definite and scaled.size > _BATCH_ENTRIES:
-        push, solved = _exchange(cosines, slopes, np.abs(scaled).sum(1))
+        push, solved = _exchange(cosines, slopes, lengths)
+        if np.count_nonzero(solved) == len(solved):
+            return push
         left = np.flatnonzero(~solved)
     else:
-        push, left = np.empty_like(scaled), np.arange(len(scaled))
-    if left.size:
-        push[left] = nonnegative_least_squares(root, -(scaled[left] @ root.T))
+        push, left = np.zeros_like(scaled), np.flatnonzero((slopes < 0.0).any(1))
+    push[left] = nonnegative_least_squares(root, -(scaled[left] @ root.T))
     return push
 
 
@@ -136,25 +140,26 @@ def _exchange(cosines: Array, slopes: Array, lengths: Array) -> tuple[Array, Mas
     """Block principal pivoting (Judice and Pires 1994), all rows at once; says which rows it solved.
 
     `lengths` [k] is the sum of the lengths combined in each point: the scale of the rounding in its slopes.
-
-    Each round solves for v on the guessed support, then moves every index of the wrong sign to the other side.
     """
-    push = np.zeros_like(slopes)
-    rows = np.arange(len(slopes))
     support = _guess(cosines, slopes) if len(cosines) > _SMALL else slopes < 0.0
-    noise = -8 * _EPS * lengths[:, None]
-    for _ in range(_BATCH_ROUNDS):
-        trial = _solve_on_support(cosines, slopes, support)
-        wrong = np.where(support, trial, slopes + trial @ cosines) < noise
-        push[rows] = trial
-        left = wrong.any(1)
-        rows = rows[left]
-        if not rows.size:
-            break
-        slopes, noise, support = slopes[left], noise[left], (support ^ wrong)[left]
-    solved = np.ones(len(push), dtype=bool)
-    solved[rows] = False
-    return np.maximum(push, 0.0, out=push), solved
+    noise = (-8 * _EPS) * lengths[:, None]
+    settled, support = _rounds(cosines, slopes, support, noise, _BATCH_ROUNDS)
+    push = np.where(support, settled, 0.0)
+    return np.maximum(push, 0.0, out=push), ~np.logical_or.reduce(settled < noise, 1)
+
+
+def _rounds(cosines: Array, slopes: Array, support: Mask, noise: Array, allowed: int) -> tuple[Array, Mask]:
+    """Solves on the guessed support [k, m], then moves every index of the wrong sign to the other side, and again.
+
+    Returns what `_pivot` gives on the last support of each row, and that support.
+    """
+    settled = _pivot(cosines, slopes, support)
+    wrong = settled < noise
+    if allowed > 1 and np.count_nonzero(wrong):
+        left = np.flatnonzero(np.logical_or.reduce(wrong, 1))
+        flipped = (support ^ wrong)[left]
+        settled[left], support[left] = _rounds(cosines, slopes[left], flipped, noise[left], allowed - 1)
+    return settled, support
 
 
 def _guess(cosines: Array, slopes: Array) -> Mask:
@@ -162,8 +167,11 @@ def _guess(cosines: Array, slopes: Array) -> Mask:
 
     One product of matrices a step for all rows together: cheaper than the rounds of solving that it saves.
     """
-    step = 1.5 / np.abs(cosines).sum(1).max()  # the row sums bound the largest eigenvalue, loosely
-    shrink = np.eye(len(cosines)) - step * cosines
+    fourth = cosines @ cosines
+    fourth = fourth @ fourth  # the fourth root of its largest row sum bounds the largest eigenvalue, closely
+    step = _GUESS_STRIDE * float(np.add.reduce(np.abs(fourth), 1).max()) ** -0.25
+    shrink = -step * cosines
+    shrink.flat[:: len(shrink) + 1] = 1.0 - step
     pull = -step * slopes
     guess = np.maximum(pull, 0.0)
     for _ in range(_GUESS_STEPS):
@@ -173,20 +181,29 @@ def _guess(cosines: Array, slopes: Array) -> Mask:
     return np.asarray(guess > 0.0)
 
 
-def _solve_on_support(cosines: Array, slopes: Array, support: Mask) -> Array:
-    """V [k, m] with slopes + V Ghat = 0 on the support and V = 0 off it: one batched solve, padded by the identity."""
-    if len(cosines) <= _MASKED:
-        return _masked_solve(cosines, slopes, support)
+def _pivot(cosines: Array, slopes: Array, support: Mask) -> Array:
+    """Z [k, m]: the multipliers V on the support, where slopes + V Ghat = 0, and off it slopes + V Ghat, where V = 0.
+
+    One linear system has both as its unknowns: the columns of Ghat on the support, those of -I off it.
+    """
+    if len(cosines) > _MASKED:
+        return _pivot_gathered(cosines, slopes, support)
+    held = support.astype(np.float64)
+    columns = cosines * held[:, None, :]
+    columns.reshape(len(columns), -1)[:, :: len(cosines) + 1] = held + held - 1.0
+    return np.asarray(np.linalg.solve(columns, -slopes[:, :, None])[:, :, 0])
+
+
+def _pivot_gathered(cosines: Array, slopes: Array, support: Mask) -> Array:
+    """`_pivot` from blocks no wider than the largest support, padded by the identity."""
     width = int(support.sum(1).max())
     rows = np.arange(len(slopes))[:, None]
     order = np.argsort(~support, axis=1, kind="stable")[:, :width]  # the support first
+    held = support[rows, order].astype(np.float64)
     blocks = cosines[order[:, :, None], order[:, None, :]]
-    trial = np.zeros_like(slopes)
-    trial[rows, order] = _masked_solve(blocks, slopes[rows, order], support[rows, order])
-    return trial
-
-
-def _masked_solve(blocks: Array, slopes: Array, support: Mask) -> Array:
-    inside = support[:, :, None] & support[:, None, :]
-    padded = np.where(inside, blocks, np.eye(support.shape[1]))
-    return np.asarray(np.linalg.solve(padded, np.where(support, -slopes, 0.0)[:, :, None])[:, :, 0])
+    blocks *= held[:, :, None]
+    blocks *= held[:, None, :]
+    blocks.reshape(len(blocks), -1)[:, :: width + 1] = 1.0
+    push = np.zeros_like(slopes)
+    push[rows, order] = np.linalg.solve(blocks, (-held * slopes[rows, order])[:, :, None])[:, :, 0]
+    return np.where(support, push, slopes + push @ cosines)

@@ -53,7 +53,7 @@ def unit_diagonal(gram: Array) -> tuple[Array, Array, Mask]:
     """
     norms = np.sqrt(np.maximum(gram.diagonal(), 0.0))
     live = norms > 0.0
-    if live.all():
+    if np.count_nonzero(live) == len(live):
         cosines = gram / norms[:, None]
         cosines /= norms
         cosines.flat[:: len(norms) + 1] = 1.0

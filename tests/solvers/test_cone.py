@@ -75,7 +75,7 @@ def test_the_batch_and_the_row_by_row_solver_agree() -> None:
         batch, solved = _exchange(cosines, slopes, norms)
         assert factor(cosines)[1]
         assert solved.mean() > 0.9
-        single = np.vstack([_multipliers(cosines, scaled[[i]], slopes[[i]]) for i in range(m)])
+        single = np.vstack([_multipliers(cosines, scaled[[i]], slopes[[i]], norms[[i]]) for i in range(m)])
         np.testing.assert_allclose(batch[solved], single[solved], rtol=1e-7, atol=1e-9 * norms.max())
 
 
