@@ -89,7 +89,7 @@ class GramAggregator(GradientAggregator):
             losses=None if losses is None else self._placed(losses),
             generator=generator,
         )
-        return weights.to(gram.device, gram.dtype), state
+        return _like(weights, gram), state
 
     @final
     def weights(
@@ -136,6 +136,8 @@ class GramAggregator(GradientAggregator):
 
     def _placed(self, tensor: Tensor) -> Tensor:
         """float64, on the device where members see it; `tensor` is G [m, m] or losses [m]."""
+        if tensor.is_cpu:
+            return tensor.detach().double()
         stays = len(tensor) == 2 and self.traits.closed_form_pair and tensor.device.type != "mps"  # has no float64
         return tensor.detach().to(tensor.device if stays else torch.device("cpu"), torch.float64)
 
@@ -241,6 +243,14 @@ class JacobianAggregator(GradientAggregator):
 
 class ElementwiseAggregator(JacobianAggregator):
     """A Jacobian method whose d_k depends on column k of J only, so that J may be cut into column blocks."""
+
+
+def _like(weights: Tensor, gram: Tensor) -> Tensor:
+    """`weights` in the dtype and on the device of `gram`, by the shortest way: each call of torch costs as much as
+    a few steps of a small solver."""
+    if gram.dtype == torch.float32 and gram.is_cpu:
+        return weights.float()
+    return weights.to(gram.device, gram.dtype)
 
 
 def check_features(method: Method, features: Tensor | None, n: int) -> None:

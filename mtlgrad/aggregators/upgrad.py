@@ -49,4 +49,4 @@ class UPGrad(GramAggregator):
 
 
 def _mean_of_projections(gram: Array) -> Array:
-    return np.asarray(harmonized_parts(gram).mean(0))
+    return np.asarray(harmonized_parts(gram).sum(0) / len(gram))

@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from mtlgrad.solvers.nnls import nonnegative_least_squares
-from mtlgrad.solvers.scaling import RESOLUTION, Array, Mask, factor, unit_diagonal
+from mtlgrad.solvers.scaling import RESOLUTION, Array, Mask, factor, safe_cholesky, unit_diagonal
 
 _EPS = float(np.finfo(np.float64).eps)
+_NOISE = -8 * _EPS  # a multiplier or slope above it, in units of the lengths combined, is not negative
 _BATCH_ENTRIES = 40  # fewer entries of U than this are solved faster row by row than in a batch (measured)
 _MASKED = 32  # up to this size whole matrices are solved faster than their gathered blocks (measured)
-_SMALL = 12  # up to this size a round costs no more than a good guess of the support (measured)
+_SMALL = 8  # up to this size a round costs no more than a good guess, or than finding out who needs it (measured)
 _GUESS_STEPS = 8  # fewer leave more rounds, more cost more than the round they save (measured)
 _GUESS_STRIDE = 1.8  # of a stable 2 / (largest eigenvalue): shorter ones leave more rounds (measured)
 _BATCH_ROUNDS = 12  # a row that exchanges longer than this is cycling; typical rows need 1 to 4
@@ -54,20 +55,19 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
             weights[:, live] = project_onto_dual_cone(gram[np.ix_(live, live)], points[:, live])
         return weights
     scaled = points * norms
+    lengths = np.abs(scaled).sum(1)
+    lengths[lengths == 0.0] = 1.0
+    scaled /= lengths[:, None]
     slopes = scaled @ cosines
     if not np.count_nonzero(slopes < 0.0):
         return points.copy()
-    lengths = np.add.reduce(np.abs(scaled), 1)
-    push = _multipliers(cosines, scaled, slopes, lengths)
+    push = _multipliers(cosines, scaled, slopes)
     # |x|^2 = x . uJ at a projection: loses fewer digits than |x|^2 itself when the multipliers are large.
     squares = np.einsum("km,km->k", scaled, slopes + push @ cosines)
-    lengths += np.add.reduce(push, 1)
-    lost = squares < (RESOLUTION * lengths) ** 2
-    push /= norms
-    push += points
-    if np.count_nonzero(lost):
-        push[lost] = 0.0
-    return push
+    lost = squares < (RESOLUTION * (1.0 + push.sum(1))) ** 2
+    weights = points + push * lengths[:, None] / norms
+    weights[lost] = 0.0
+    return weights
 
 
 def harmonized_parts(gram: Array) -> Array:
@@ -79,7 +79,7 @@ def harmonized_parts(gram: Array) -> Array:
     [[1.0, 0.25], [0.5, 1.0]]
     """
     if len(gram) != 2:
-        return project_onto_dual_cone(gram, np.eye(len(gram)))
+        return _parts_apart(gram)
     first, inner, second = float(gram[0, 0]), float(gram[0, 1]), float(gram[1, 1])
     if not (inner < 0.0 < first and second > 0.0):
         return np.eye(2)
@@ -87,6 +87,29 @@ def harmonized_parts(gram: Array) -> Array:
     if (1.0 - cosine) * (1.0 + cosine) < (RESOLUTION * (1.0 - cosine)) ** 2:
         return np.zeros((2, 2))
     return np.array([[1.0, -inner / second], [-inner / first, 1.0]])
+
+
+def _parts_apart(gram: Array) -> Array:
+    """`project_onto_dual_cone` of every gradient, without its precautions where the gradients are well apart.
+
+    With V the squared volume that the m unit gradients span, no eigenvalue of Ghat lies below V / e (their product
+    is V and their sum m), and so no combination with weights w >= 0 is shorter than |w|_1 (V / (e m))^(1/2). Above
+    `RESOLUTION`, none can be taken for 0.
+    """
+    cosines, norms, live = unit_diagonal(gram)
+    m = len(norms)
+    if not np.count_nonzero(cosines < 0.0):
+        return np.eye(m)
+    if np.count_nonzero(live) == m:
+        root, definite = safe_cholesky(cosines)
+        if definite and math.prod(root.diagonal().tolist()) > RESOLUTION * math.sqrt(math.e * m):
+            push, solved = _exchange(cosines, cosines)
+            if np.count_nonzero(solved) == m:
+                push *= norms[:, None]
+                push /= norms
+                push.flat[:: m + 1] += 1.0
+                return push
+    return project_onto_dual_cone(gram, np.eye(m))
 
 
 def cone_residual(gram: Array, points: Array, weights: Array) -> float:
@@ -122,43 +145,40 @@ def cone_residual(gram: Array, points: Array, weights: Array) -> float:
     return float(worst)
 
 
-def _multipliers(cosines: Array, scaled: Array, slopes: Array, lengths: Array) -> Array:
-    """V [k, m] >= 0 with slopes + V Ghat >= 0 and complementary, where slopes = U Ghat and lengths = |U| 1."""
+def _multipliers(cosines: Array, scaled: Array, slopes: Array) -> Array:
+    """V [k, m] >= 0 with slopes + V Ghat >= 0 and complementary, where slopes = U Ghat and the rows of |U| sum to 1."""
     root, definite = factor(cosines)
     if definite and scaled.size > _BATCH_ENTRIES:
-        push, solved = _exchange(cosines, slopes, lengths)
-        if np.count_nonzero(solved) == len(solved):
-            return push
+        push, solved = _exchange(cosines, slopes)
         left = np.flatnonzero(~solved)
     else:
         push, left = np.zeros_like(scaled), np.flatnonzero((slopes < 0.0).any(1))
-    push[left] = nonnegative_least_squares(root, -(scaled[left] @ root.T))
+    if left.size:
+        push[left] = nonnegative_least_squares(root, -(scaled[left] @ root.T))
     return push
 
 
-def _exchange(cosines: Array, slopes: Array, lengths: Array) -> tuple[Array, Mask]:
-    """Block principal pivoting (Judice and Pires 1994), all rows at once; says which rows it solved.
-
-    `lengths` [k] is the sum of the lengths combined in each point: the scale of the rounding in its slopes.
-    """
+def _exchange(cosines: Array, slopes: Array) -> tuple[Array, Mask]:
+    """Block principal pivoting (Judice and Pires 1994), all rows at once; says which rows it solved."""
     support = _guess(cosines, slopes) if len(cosines) > _SMALL else slopes < 0.0
-    noise = (-8 * _EPS) * lengths[:, None]
-    settled, support = _rounds(cosines, slopes, support, noise, _BATCH_ROUNDS)
+    settled, support = _rounds(cosines, slopes, support, _BATCH_ROUNDS)
     push = np.where(support, settled, 0.0)
-    return np.maximum(push, 0.0, out=push), ~np.logical_or.reduce(settled < noise, 1)
+    return np.maximum(push, 0.0, out=push), np.logical_and.reduce(settled >= _NOISE, 1)
 
 
-def _rounds(cosines: Array, slopes: Array, support: Mask, noise: Array, allowed: int) -> tuple[Array, Mask]:
+def _rounds(cosines: Array, slopes: Array, support: Mask, allowed: int) -> tuple[Array, Mask]:
     """Solves on the guessed support [k, m], then moves every index of the wrong sign to the other side, and again.
 
     Returns what `_pivot` gives on the last support of each row, and that support.
     """
     settled = _pivot(cosines, slopes, support)
-    wrong = settled < noise
-    if allowed > 1 and np.count_nonzero(wrong):
-        left = np.flatnonzero(np.logical_or.reduce(wrong, 1))
-        flipped = (support ^ wrong)[left]
-        settled[left], support[left] = _rounds(cosines, slopes[left], flipped, noise[left], allowed - 1)
+    wrong = settled < _NOISE
+    if allowed == 1 or not np.count_nonzero(wrong):
+        return settled, support
+    if len(cosines) <= _SMALL:
+        return _rounds(cosines, slopes, support ^ wrong, allowed - 1)
+    left = np.flatnonzero(np.logical_or.reduce(wrong, 1))
+    settled[left], support[left] = _rounds(cosines, slopes[left], (support ^ wrong)[left], allowed - 1)
     return settled, support
 
 
