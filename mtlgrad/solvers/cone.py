@@ -98,13 +98,11 @@ def _parts_apart(gram: Array) -> Array:
     """
     cosines, norms, live = unit_diagonal(gram)
     m = len(norms)
-    if not np.count_nonzero(cosines < 0.0):
-        return np.eye(m)
     if np.count_nonzero(live) == m:
         root, definite = safe_cholesky(cosines)
         if definite and math.prod(root.diagonal().tolist()) > RESOLUTION * math.sqrt(math.e * m):
-            push, solved = _exchange(cosines, cosines)
-            if np.count_nonzero(solved) == m:
+            push, left = _exchange(cosines, cosines)
+            if not left:
                 push *= norms[:, None]
                 push /= norms
                 push.flat[:: m + 1] += 1.0
@@ -149,21 +147,26 @@ def _multipliers(cosines: Array, scaled: Array, slopes: Array) -> Array:
     """V [k, m] >= 0 with slopes + V Ghat >= 0 and complementary, where slopes = U Ghat and the rows of |U| sum to 1."""
     root, definite = factor(cosines)
     if definite and scaled.size > _BATCH_ENTRIES:
-        push, solved = _exchange(cosines, slopes)
-        left = np.flatnonzero(~solved)
+        push, left = _exchange(cosines, slopes)
     else:
-        push, left = np.zeros_like(scaled), np.flatnonzero((slopes < 0.0).any(1))
-    if left.size:
+        push, left = np.zeros_like(scaled), np.flatnonzero((slopes < 0.0).any(1)).tolist()
+    if left:
         push[left] = nonnegative_least_squares(root, -(scaled[left] @ root.T))
     return push
 
 
-def _exchange(cosines: Array, slopes: Array) -> tuple[Array, Mask]:
-    """Block principal pivoting (Judice and Pires 1994), all rows at once; says which rows it solved."""
-    support = _guess(cosines, slopes) if len(cosines) > _SMALL else slopes < 0.0
+def _exchange(cosines: Array, slopes: Array) -> tuple[Array, list[int]]:
+    """Block principal pivoting (Judice and Pires 1994), all rows at once; says which rows it left unsolved."""
+    support = slopes < 0.0
+    if not np.count_nonzero(support):
+        return np.zeros_like(slopes), []
+    if len(cosines) > _SMALL:
+        support = _guess(cosines, slopes)
     settled, support = _rounds(cosines, slopes, support, _BATCH_ROUNDS)
+    wrong = settled < _NOISE
+    left = np.flatnonzero(wrong.any(1)).tolist() if np.count_nonzero(wrong) else []
     push = np.where(support, settled, 0.0)
-    return np.maximum(push, 0.0, out=push), np.logical_and.reduce(settled >= _NOISE, 1)
+    return np.maximum(push, 0.0, out=push), left
 
 
 def _rounds(cosines: Array, slopes: Array, support: Mask, allowed: int) -> tuple[Array, Mask]:
