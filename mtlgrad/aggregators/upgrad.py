@@ -11,7 +11,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import Array, on_host
 from mtlgrad.method import Traits
-from mtlgrad.solvers.cone import harmonized_parts
+from mtlgrad.solvers.cone import harmonized_sum
 from mtlgrad.solvers.pair import harmonize_pair
 
 
@@ -49,4 +49,4 @@ class UPGrad(GramAggregator):
 
 
 def _mean_of_projections(gram: Array) -> Array:
-    return np.asarray(harmonized_parts(gram).sum(0) / len(gram))
+    return np.asarray(harmonized_sum(gram) / len(gram))

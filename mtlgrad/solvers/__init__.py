@@ -2,7 +2,7 @@
 
 from mtlgrad.solvers.bargaining import bargaining_residual, bargaining_weights
 from mtlgrad.solvers.cagrad import cagrad_residual, cagrad_weights
-from mtlgrad.solvers.cone import cone_residual, harmonized_parts, project_onto_dual_cone
+from mtlgrad.solvers.cone import cone_residual, harmonized_parts, harmonized_sum, project_onto_dual_cone
 from mtlgrad.solvers.scaling import factor, unit_diagonal
 from mtlgrad.solvers.simplex import min_norm_residual, min_norm_weights, project_onto_simplex
 from mtlgrad.solvers.spectral import (
@@ -28,6 +28,7 @@ __all__ = [
     "equal_projection_weights",
     "factor",
     "harmonized_parts",
+    "harmonized_sum",
     "min_norm_residual",
     "min_norm_weights",
     "project_onto_dual_cone",

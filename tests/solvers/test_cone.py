@@ -70,8 +70,9 @@ def test_the_batch_and_the_row_by_row_solver_agree() -> None:
     for m in (8, 24, 40):
         jacobian = rng.standard_normal((m, m + 4)) * np.exp(2 * rng.standard_normal((m, 1)))
         cosines, _, _ = unit_diagonal(jacobian @ jacobian.T)
-        batch, left = _exchange(cosines, cosines)
-        assert factor(cosines)[1]
+        root, definite = factor(cosines)
+        assert definite
+        batch, left = _exchange(cosines, root, cosines)
         assert len(left) < 0.1 * m
         solved = np.setdiff1d(np.arange(m), left)
         single = np.vstack([_multipliers(cosines, unit[None], row[None]) for unit, row in zip(np.eye(m), cosines, strict=True)])
