@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.linalg.lapack import dposv
 
 from mtlgrad.solvers.nnls import nonnegative_least_squares
 from mtlgrad.solvers.scaling import RESOLUTION, Array, Mask, factor, safe_cholesky, unit_diagonal
@@ -211,10 +212,10 @@ def _guess(cosines: Array, root: Array, slopes: Array) -> Mask:
     shift = math.exp(2.0 * sum(map(math.log, root.diagonal().tolist())) / m)
     shifted = cosines.copy()
     shifted.flat[:: m + 1] += shift
-    inverse = np.linalg.inv(shifted)
-    offset = slopes @ -inverse
-    reflect = 2.0 * shift * inverse
-    reflect.flat[:: m + 1] -= 1.0
+    _, share, _ = dposv(shifted, cosines)  # Ghat (Ghat + r I)^-1
+    offset = (slopes @ share - slopes) / shift
+    reflect = -2.0 * share
+    reflect.flat[:: m + 1] += 1.0
     guess = offset
     for _ in range(_GUESS_STEPS):
         guess = np.abs(guess) @ reflect

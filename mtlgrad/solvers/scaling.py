@@ -74,7 +74,7 @@ def safe_cholesky(cosines: Array) -> tuple[Array, bool]:
     (True, False)
     """
     root, failed = dpotrf(cosines)
-    return root, not failed and bool(root.diagonal().min() > _SAFE_PIVOT)
+    return root, not failed and min(root.diagonal().tolist()) > _SAFE_PIVOT
 
 
 def factor(cosines: Array) -> tuple[Array, bool]:
