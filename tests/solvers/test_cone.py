@@ -75,7 +75,8 @@ def test_the_batch_and_the_row_by_row_solver_agree() -> None:
         batch, left = _exchange(cosines, root, cosines)
         assert len(left) < 0.1 * m
         solved = np.setdiff1d(np.arange(m), left)
-        single = np.vstack([_multipliers(cosines, unit[None], row[None]) for unit, row in zip(np.eye(m), cosines, strict=True)])
+        rows = zip(np.eye(m), cosines, strict=True)
+        single = np.vstack([_multipliers(cosines, unit[None], row[None]) for unit, row in rows])
         np.testing.assert_allclose(batch[solved], single[solved], rtol=1e-7, atol=1e-9)
 
 
