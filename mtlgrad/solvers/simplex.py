@@ -31,12 +31,21 @@ def min_norm_weights(gram: Array) -> Array:
     >>> min_norm_weights(np.array([[1.0, 0.0], [0.0, 3.0]])).round(12).tolist()
     [0.75, 0.25]
     """
+    if len(gram) == 2:
+        return _between_two(*gram[0].tolist(), float(gram[1, 1]))
     cosines, norms, live = unit_diagonal(gram)
     if not live.all():
         dead = ~live
         return dead / np.count_nonzero(dead)
     root, _ = factor(cosines)
     return nearest_to_origin(root, norms)
+
+
+def _between_two(first: float, inner: float, second: float) -> Array:
+    """`min_norm_weights` of two tasks, for |g_1|^2, g_1 . g_2 and |g_2|^2 (Sener and Koltun 2018, Algorithm 1)."""
+    excess = max(second - inner, 0.0), max(first - inner, 0.0)
+    total = sum(excess)
+    return np.array(excess) / total if total > 0.0 else np.full(2, 0.5)
 
 
 def nearest_to_origin(units: Array, norms: Array) -> Array:

@@ -96,12 +96,15 @@ def equal_projection_weights(gram: Array) -> Array:
     [0.75, 0.25]
     """
     cosines, norms, live = unit_diagonal(gram)
-    weights = np.zeros_like(norms)
-    if live.any():
-        scaled, unreached = _pseudo_solve(cosines[np.ix_(live, live)])
-        if unreached @ unreached > RESOLUTION**2 * len(scaled):
-            scaled = unreached
-        weights[live] = scaled * (norms[live].min() / norms[live])
+    if np.count_nonzero(live) < len(live):
+        weights = np.zeros_like(norms)
+        if live.any():
+            weights[live] = equal_projection_weights(gram[np.ix_(live, live)])
+        return weights
+    scaled, unreached = _pseudo_solve(cosines)
+    if unreached @ unreached > RESOLUTION**2 * len(scaled):
+        scaled = unreached
+    weights = scaled * (norms.min() / norms)
     total = weights.sum()
     if abs(total) <= RANK_TOLERANCE * np.abs(weights).sum():
         return np.zeros_like(norms)
