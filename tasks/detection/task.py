@@ -109,7 +109,7 @@ class Detection(Task):
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("interpolation", self.interpolation, INTERPOLATIONS)
         integer("steps", self.steps, low=2 if self.training == "two-stage" else 1)
-        integer("batch_size", self.batch_size, low=2)  # the map of one cell has batch norm, which needs two
+        integer("batch_size", self.batch_size, low=1)
         integer("warmup", self.warmup, low=0)
         integer("data_seed", self.data_seed, low=0)
         number("ssd_share", self.ssd_share, positive=True, high=1)

@@ -211,7 +211,7 @@ def test_exhibits_are_pictures_of_the_test_part() -> None:
         ({"training": "two-stage", "steps": 1}, ValueError, "steps=1 is out of range; allowed: int >= 2"),
         ({"ssd_share": 0}, ValueError, "ssd_share=0"),
         ({"ssd_share": 1.5}, ValueError, "ssd_share=1.5"),
-        ({"batch_size": 1}, ValueError, "batch_size=1 is out of range; allowed: int >= 2"),
+        ({"batch_size": 0}, ValueError, "batch_size=0 is out of range; allowed: int >= 1"),
         ({"lr": float("nan")}, ValueError, "lr=nan"),
         ({"augmented": 1}, TypeError, "augmented=1 is a int; allowed: true or false"),
         ({"interpolation": "coco"}, ValueError, "interpolation='coco' is unknown"),
