@@ -65,7 +65,7 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
     # |x|^2 = x . uJ at a projection: loses fewer digits than |x|^2 itself when the multipliers are large.
     squares = np.einsum("km,km->k", scaled, slopes + push @ cosines)
     lost = squares < (RESOLUTION * (1.0 + push.sum(1))) ** 2
-    weights: Array = points + push * lengths[:, None] / norms
+    weights = np.asarray(points + push * lengths[:, None] / norms)
     weights[lost] = 0.0
     return weights
 

@@ -32,7 +32,7 @@ def min_norm_weights(gram: Array) -> Array:
     [0.75, 0.25]
     """
     if len(gram) == 2:
-        return _between_two(*gram[0].tolist(), float(gram[1, 1]))
+        return _between_two(float(gram[0, 0]), float(gram[0, 1]), float(gram[1, 1]))
     cosines, norms, live = unit_diagonal(gram)
     if not live.all():
         dead = ~live
