@@ -12,7 +12,6 @@ from mtlgrad.solvers.scaling import RESOLUTION, Array, Mask, factor, safe_choles
 
 _EPS = float(np.finfo(np.float64).eps)
 _NOISE = -8 * _EPS  # a multiplier or slope above it, in units of the lengths combined, is not negative
-_BATCH_ENTRIES = 40  # fewer entries of U than this are solved faster row by row than in a batch (measured)
 _MASKED = 32  # up to this size whole matrices are solved faster than their gathered blocks (measured)
 _SMALL = 10  # up to this size a round costs no more than a good guess, or than finding out who needs it (measured)
 _GUESS_STEPS = 5  # fewer leave more rounds, more cost more than the round they save (measured)
@@ -65,9 +64,11 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
     # |x|^2 = x . uJ at a projection: loses fewer digits than |x|^2 itself when the multipliers are large.
     squares = np.einsum("km,km->k", scaled, slopes + push @ cosines)
     lost = squares < (RESOLUTION * (1.0 + push.sum(1))) ** 2
-    weights = np.asarray(points + push * lengths[:, None] / norms)
-    weights[lost] = 0.0
-    return weights
+    push *= lengths[:, None]
+    push /= norms
+    push += points
+    push[lost] = 0.0
+    return push
 
 
 def harmonized_parts(gram: Array) -> Array:
@@ -161,7 +162,7 @@ def _multipliers_apart(cosines: Array) -> Array | None:
 def _multipliers(cosines: Array, scaled: Array, slopes: Array) -> Array:
     """V [k, m] >= 0 with slopes + V Ghat >= 0 and complementary, where slopes = U Ghat and the rows of |U| sum to 1."""
     root, definite = factor(cosines)
-    if definite and scaled.size > _BATCH_ENTRIES:
+    if definite:
         push, left = _exchange(cosines, root, slopes)
     else:
         push, left = np.zeros_like(scaled), np.flatnonzero((slopes < 0.0).any(1)).tolist()

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtlgrad import reference
-from mtlgrad.solvers import cone_residual, harmonized_parts, project_onto_dual_cone
-from mtlgrad.solvers.cone import _exchange, _multipliers
+from mtlgrad.solvers import cone_residual, harmonized_parts, harmonized_sum, project_onto_dual_cone
+from mtlgrad.solvers.cone import _exchange
+from mtlgrad.solvers.nnls import nonnegative_least_squares
 from mtlgrad.solvers.scaling import factor, unit_diagonal
 from tests.solvers.hard import Array, apart, lengths, stress, violation
 
@@ -75,9 +76,24 @@ def test_the_batch_and_the_row_by_row_solver_agree() -> None:
         batch, left = _exchange(cosines, root, cosines)
         assert len(left) < 0.1 * m
         solved = np.setdiff1d(np.arange(m), left)
-        rows = zip(np.eye(m), cosines, strict=True)
-        single = np.vstack([_multipliers(cosines, unit[None], row[None]) for unit, row in rows])
+        single = nonnegative_least_squares(root, -root.T)
         np.testing.assert_allclose(batch[solved], single[solved], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.1, 1e-3, 1e-6, 0.0])
+def test_gradients_well_apart_need_no_precautions(spread: float) -> None:
+    """All projections at once, where it dares to skip the checks, against one point at a time; and their sum."""
+    rng = np.random.default_rng(5)
+    for m in (3, 8, 11, 32, 40):
+        jacobian = rng.standard_normal((1, 2 * m)) + spread * rng.standard_normal((m, 2 * m))
+        jacobian[::2] *= -1.0
+        gram = jacobian @ jacobian.T
+        parts = harmonized_parts(gram)
+        each = np.vstack([project_onto_dual_cone(gram, point[None]) for point in np.eye(m)])
+        lengths_combined = 1.0 + np.abs(parts).sum()
+        np.testing.assert_allclose(parts @ jacobian, each @ jacobian, atol=1e-9 * lengths_combined)
+        np.testing.assert_allclose(harmonized_sum(gram), parts.sum(0), rtol=1e-12)
+        assert cone_residual(gram, np.eye(m), parts) < 1e-9
 
 
 def test_leaves_a_point_without_conflict_alone() -> None:
