@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv
 
 from mtlgrad.solvers.nnls import nonnegative_least_squares
 from mtlgrad.solvers.scaling import RESOLUTION, Array, Mask, factor, safe_cholesky, unit_diagonal
+
+Rows = NDArray[np.intp]
 
 _EPS = float(np.finfo(np.float64).eps)
 _NOISE = -8 * _EPS  # a multiplier or slope above it, in units of the lengths combined, is not negative
@@ -153,70 +156,80 @@ def _multipliers_apart(cosines: Array) -> Array | None:
     sum m), and so no combination with weights w >= 0 is shorter than |w|_1 (V / (e m))^(1/2): above `RESOLUTION`.
     """
     root, definite = safe_cholesky(cosines)
-    if not definite or math.prod(root.diagonal().tolist()) <= RESOLUTION * math.sqrt(math.e * len(cosines)):
+    if not definite:
         return None
-    push, left = _exchange(cosines, root, cosines)
-    return None if left else push
+    m, mean = len(cosines), _mean_eigenvalue(root)
+    if mean**m <= RESOLUTION**2 * math.e * m:
+        return None
+    push, left = _exchange(cosines, mean, cosines)
+    return None if left.size else push
 
 
 def _multipliers(cosines: Array, scaled: Array, slopes: Array) -> Array:
     """V [k, m] >= 0 with slopes + V Ghat >= 0 and complementary, where slopes = U Ghat and the rows of |U| sum to 1."""
     root, definite = factor(cosines)
     if definite:
-        push, left = _exchange(cosines, root, slopes)
+        push, left = _exchange(cosines, _mean_eigenvalue(root), slopes)
     else:
-        push, left = np.zeros_like(scaled), np.flatnonzero((slopes < 0.0).any(1)).tolist()
-    if left:
+        push, left = np.zeros_like(scaled), np.flatnonzero((slopes < 0.0).any(1))
+    if left.size:
         push[left] = nonnegative_least_squares(root, -(scaled[left] @ root.T))
     return push
 
 
-def _exchange(cosines: Array, root: Array, slopes: Array) -> tuple[Array, list[int]]:
-    """Block principal pivoting (Judice and Pires 1994), all rows at once; says which rows it left unsolved."""
+def _mean_eigenvalue(root: Array) -> float:
+    """The geometric mean of the eigenvalues of R^T R, for R triangular."""
+    pivots = root.diagonal().tolist()
+    return math.exp(2.0 * sum(map(math.log, pivots)) / len(pivots))
+
+
+def _exchange(cosines: Array, mean: float, slopes: Array) -> tuple[Array, Rows]:
+    """Block principal pivoting (Judice and Pires 1994), all rows at once; says which rows it left unsolved.
+
+    `mean` is that of the eigenvalues of Ghat, the geometric one.
+    """
     support = slopes < 0.0
     if not np.count_nonzero(support):
-        return np.zeros_like(slopes), []
+        return np.zeros_like(slopes), np.flatnonzero(support)
     if len(cosines) > _SMALL:
-        support = _guess(cosines, root, slopes)
-    settled, support = _rounds(cosines, slopes, support, _BATCH_ROUNDS)
-    wrong = settled < _NOISE
-    left = np.flatnonzero(wrong.any(1)).tolist() if np.count_nonzero(wrong) else []
+        support = _guess(cosines, mean, slopes)
+    settled, support, left = _rounds(cosines, slopes, support, _BATCH_ROUNDS)
     push = np.where(support, settled, 0.0)
     return np.maximum(push, 0.0, out=push), left
 
 
-def _rounds(cosines: Array, slopes: Array, support: Mask, allowed: int) -> tuple[Array, Mask]:
+def _rounds(cosines: Array, slopes: Array, support: Mask, allowed: int) -> tuple[Array, Mask, Rows]:
     """Solves on the guessed support [k, m], then moves every index of the wrong sign to the other side, and again.
 
-    Returns what `_pivot` gives on the last support of each row, and that support.
+    Returns what `_pivot` gives on the last support of each row, that support, and the rows that need more rounds.
     """
     settled = _pivot(cosines, slopes, support)
     wrong = settled < _NOISE
-    if allowed == 1 or not np.count_nonzero(wrong):
-        return settled, support
+    if not np.count_nonzero(wrong):
+        return settled, support, np.empty(0, dtype=np.intp)
+    left = np.flatnonzero(wrong.any(1))
+    if allowed == 1:
+        return settled, support, left
     if len(cosines) <= _SMALL:
         return _rounds(cosines, slopes, support ^ wrong, allowed - 1)
-    left = np.flatnonzero(np.logical_or.reduce(wrong, 1))
-    settled[left], support[left] = _rounds(cosines, slopes[left], (support ^ wrong)[left], allowed - 1)
-    return settled, support
+    settled[left], support[left], still = _rounds(cosines, slopes[left], (support ^ wrong)[left], allowed - 1)
+    return settled, support, left[still]
 
 
-def _guess(cosines: Array, root: Array, slopes: Array) -> Mask:
+def _guess(cosines: Array, shift: float, slopes: Array) -> Mask:
     """A support [k, m] to begin with: what some steps of the modulus iteration (van Bokhoven 1981) leave positive.
 
     With v = |y| + y and slopes + v Ghat = r (|y| - y), complementary whatever y is, the problem reads
     y (Ghat + r I) = |y| (r I - Ghat) - slopes. To iterate it is one product of matrices a step for all rows together,
-    cheaper than the rounds of solving that it saves. Of the shifts r the geometric mean of the eigenvalues is nearly
-    the best (measured), and Cholesky's pivots have it.
+    cheaper than the rounds of solving that it saves. Of the shifts r, the geometric mean of the eigenvalues is nearly
+    the best (measured).
     """
-    m = len(cosines)
-    shift = math.exp(2.0 * sum(map(math.log, root.diagonal().tolist())) / m)
     shifted = cosines.copy()
-    shifted.flat[:: m + 1] += shift
+    shifted.flat[:: len(shifted) + 1] += shift
     _, share, _ = dposv(shifted, cosines)  # Ghat (Ghat + r I)^-1
     offset = (slopes @ share - slopes) / shift
     reflect = -2.0 * share
-    reflect.flat[:: m + 1] += 1.0
+    reflect.flat[:: len(shifted) + 1] += 1.0
     guess = offset
     for _ in range(_GUESS_STEPS):
         guess = np.abs(guess) @ reflect

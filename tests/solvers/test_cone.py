@@ -73,7 +73,7 @@ def test_the_batch_and_the_row_by_row_solver_agree() -> None:
         cosines, _, _ = unit_diagonal(jacobian @ jacobian.T)
         root, definite = factor(cosines)
         assert definite
-        batch, left = _exchange(cosines, root, cosines)
+        batch, left = _exchange(cosines, 0.5, cosines)
         assert len(left) < 0.1 * m
         solved = np.setdiff1d(np.arange(m), left)
         single = nonnegative_least_squares(root, -root.T)
