@@ -44,7 +44,7 @@ _VISIBLE, _CLEAR = (
     0.4,
 )  # shares of the ink in the image: below the first a scene is not made, the second difficult
 _CONTRAST = 80.0  # distance in RGB that four fifths of the pixels beneath a thing keep to its colour
-_TRIES = 30  # draws of one thing before a scene does without it
+_TRIES = 30  # draws of things before a scene makes do with those it has
 _COLORS = 12  # colours drawn for a thing; the most distant serves where none is distant enough
 
 
@@ -65,8 +65,11 @@ class Thing:
 
     def paint(self, canvas: np.ndarray) -> np.ndarray:
         """The canvas, float32 [h, w, 3], with this thing on it."""
-        share = (self.opacity / 255 * self.ink.astype(np.float32))[:, :, None]
-        painted: np.ndarray = canvas + share * (np.array(self.color, dtype=np.float32) - canvas)
+        x1, y1, x2, y2 = self.box
+        painted = canvas.copy()
+        part = painted[y1:y2, x1:x2]
+        share = (self.opacity / 255 * self.ink[y1:y2, x1:x2].astype(np.float32))[:, :, None]
+        part += share * (np.array(self.color, dtype=np.float32) - part)
         return painted
 
 
