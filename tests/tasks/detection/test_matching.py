@@ -38,3 +38,8 @@ def test_objects_that_want_one_prior_share_by_overlap() -> None:
 def test_nothing_to_find() -> None:
     assert match(torch.zeros(0, 4), random_boxes(3, 0)).tolist() == [-1, -1, -1]
     assert match(torch.tensor([[0.9, 0.9, 1.0, 1.0]]), torch.tensor([[0.0, 0.0, 0.5, 0.5]])).tolist() == [-1]
+
+
+def test_more_than_half_is_asked_of_a_prior_that_is_not_the_best() -> None:
+    edges = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.45], [0.0, 0.0, 1.0, 0.55]])
+    assert match(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), edges).tolist() == [0, -1, 0]
