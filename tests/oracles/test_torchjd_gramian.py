@@ -93,6 +93,21 @@ def test_cagrad_serves_the_worst_task_at_least_as_well(m: int, c: float) -> None
         assert float((J @ ours).min()) >= float((J @ theirs).min()) - 1e-9 * float(theirs.norm())
 
 
+def test_pcgrad_agrees_for_two_tasks_and_reaches_the_same_outcomes_for_three() -> None:
+    for seed in range(DRAWS):
+        J = unit_rows(2, seed)
+        assert float((mtlgrad.PCGrad()(J) - jd.PCGrad()(J)).norm()) <= 1e-5 * float(J.sum(0).norm())
+    # Each of three tasks meets the two others in either order: up to eight directions, drawn at random by both.
+    J = torch.tensor([[1.0, 0.2, 0.1], [-0.6, 1.0, 0.0], [-0.5, -0.4, 1.0]], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    ours = {tuple(mtlgrad.PCGrad()(J, generator=generator).mul(1e6).round().tolist()) for _ in range(200)}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = {tuple(jd.PCGrad()(J).mul(1e6).round().tolist()) for _ in range(200)}
+    assert len(ours) == 8
+    assert ours == theirs
+
+
 def test_gradvac_agrees_step_by_step_for_two_tasks() -> None:
     ours, theirs = mtlgrad.GradVac(beta=0.3), jd.GradVacWeighting(beta=0.3, eps=0.0)
     state = ours.init(2)
