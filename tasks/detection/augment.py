@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.checks import boolean, number
+from tasks.detection.verdicts import overlaps
 
 MIN_OVERLAPS = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 """The crop's options, equally likely: the whole image, or a patch with at least this IoU with some object."""
@@ -197,21 +198,11 @@ def _sample_patch(rng: np.random.Generator, corners: np.ndarray, wide: int, high
     heights = np.rint(high * scale / np.sqrt(aspect)).clip(1, high).astype(np.int64)
     x1, y1 = rng.integers(wide - widths + 1), rng.integers(high - heights + 1)
     patches = np.stack([x1, y1, x1 + widths, y1 + heights], axis=1)
-    fitting = (_overlaps(patches, corners) >= option).any(axis=1) & _centred(corners, patches).any(axis=1)
+    fitting = (overlaps(patches[:, None], corners) >= option).any(axis=1) & _centred(corners, patches).any(axis=1)
     if not fitting.any():
         return 0, 0, wide, high
     left, top, right, bottom = patches[fitting.argmax()].tolist()
     return left, top, right, bottom
-
-
-def _overlaps(patches: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """IoU of every patch with every box, [patches, k]."""
-    low = np.maximum(patches[:, None, :2], corners[None, :, :2])
-    high = np.minimum(patches[:, None, 2:], corners[None, :, 2:])
-    common = (high - low).clip(min=0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (patches, corners)]
-    shares: np.ndarray = common / (areas[0][:, None] + areas[1][None] - common)
-    return shares
 
 
 def _centred(corners: np.ndarray, patches: np.ndarray) -> np.ndarray:

@@ -139,9 +139,8 @@ class Detection(Task):
             fusion=self.fusion,
             prediction=self.prediction,
         ).to(device)
-        self._first = min(
-            self.steps - 1, max(1, round(self.ssd_share * self.steps))
-        )  # steps of the first of two stages
+        # steps of the first of two stages
+        self._first = min(self.steps - 1, max(1, round(self.ssd_share * self.steps)))
         self._enter("ssd" if self.training == "two-stage" else "dssd")
 
     def _enter(self, stage: Stage) -> None:
