@@ -42,12 +42,12 @@ def colours(results: Results) -> dict[str, str]:
 
 def final_bars(results: Results, arm: Arm) -> go.Figure:
     """The main metric of every method, with its deviation and the single seeds; references as lines."""
-    rows = [row for row in results.rows[arm.name] if row.final is not None]
     hues = colours(results)
     figure = go.Figure()
-    for row in (row for row in rows if row.role == "method"):
+    for row in _barred(results, arm):
         assert row.final is not None
         name, hue = _name(row), hues[row.selected or row.label]
+        spread = "" if row.final.std is None else f" ± {row.final.std:.2f}"
         figure.add_bar(
             y=[name],
             x=[row.final.mean],
@@ -55,7 +55,7 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
             marker_color=hue,
             marker_opacity=0.85,
             error_x={"type": "data", "array": [row.final.std or 0.0], "thickness": 1.4, "width": 4, "color": "#5d636e"},
-            hovertemplate=f"{name}<br>%{{x:.2f}} ± {row.final.std or 0:.2f} (n = {row.final.n})<extra></extra>",
+            hovertemplate=f"{name}<br>%{{x:.2f}}{spread} (n = {row.final.n})<extra></extra>",
         )
         seeds = [run for run in _runs(results, arm, row) if run.status == "ok" and run.metrics]
         figure.add_scatter(
@@ -67,79 +67,86 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
             hovertemplate=f"{name}, seed %{{customdata}}<br>%{{x:.2f}}<extra></extra>",
         )
         _label_right(figure, name, f"{row.final.mean:.1f}")
-    references = [row for row in rows if row.role == "reference"]
-    for row in references:
-        assert row.final is not None
-        figure.add_vline(x=row.final.mean, line={"dash": "dash", "width": 1.5, "color": NEUTRAL})
-        figure.add_annotation(
-            x=row.final.mean,
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            text=f"{row.label} {row.final.mean:.1f}",
-            showarrow=False,
-        )
-    bars = len(rows) - len(references)
-    figure.update_layout(
-        showlegend=False,
-        height=ROW_PX * bars + 90,
-        margin={"l": 10, "r": 50, "t": 30, "b": 40},
-        bargap=0.3,
-        xaxis={"title": f"final {results.metric}", "rangemode": "tozero"},
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
-    )
-    return figure
+    for row in results.rows[arm.name]:
+        if row.role == "reference" and row.final is not None:
+            figure.add_vline(x=row.final.mean, line={"dash": "dash", "width": 1.5, "color": NEUTRAL})
+            figure.add_annotation(
+                x=row.final.mean,
+                y=1,
+                yref="paper",
+                yanchor="bottom",
+                text=f"{row.label} {row.final.mean:.1f}",
+                showarrow=False,
+            )
+    return _bar_chart(figure, results, arm, f"final {results.metric}")
 
 
 def step_time_bars(results: Results, arm: Arm) -> go.Figure:
-    """The time of a training step, relative to the baseline's."""
-    rows = [row for row in results.rows[arm.name] if row.step_time is not None and row.selected is None]
+    """The time of a training step, relative to the baseline's: bar by bar beside those of `final_bars`."""
+    rows = _barred(results, arm)
     hues = colours(results)
     figure = go.Figure(
         go.Bar(
-            y=[row.label for row in rows],
+            y=[_name(row) for row in rows],
             x=[row.step_time for row in rows],
             orientation="h",
-            marker_color=[hues[row.label] for row in rows],
+            marker_color=[hues[row.selected or row.label] for row in rows],
             marker_opacity=0.85,
             customdata=[row.step_ms for row in rows],
             hovertemplate="%{y}<br>%{customdata:.1f} ms a step<extra></extra>",
         )
     )
     for row in rows:
-        _label_right(figure, row.label, f"{row.step_time:.2f}x")
+        _label_right(figure, _name(row), "" if row.step_time is None else f"{row.step_time:.2f}x")
     figure.add_vline(x=1, line={"dash": "dash", "width": 1.5, "color": NEUTRAL})
-    figure.update_layout(
-        height=ROW_PX * len(rows) + 90,
+    return _bar_chart(figure, results, arm, f"step time / {results.suite.baseline}")
+
+
+def _barred(results: Results, arm: Arm) -> list[Row]:
+    """The rows that have a bar: references are lines, and what never ended well has no number."""
+    return [row for row in results.rows[arm.name] if row.role == "method" and row.final is not None]
+
+
+def _bar_chart(figure: go.Figure, results: Results, arm: Arm, title: str) -> go.Figure:
+    """One layout for both bar charts, which stand side by side."""
+    return figure.update_layout(
+        showlegend=False,
+        height=ROW_PX * len(_barred(results, arm)) + 90,
         margin={"l": 10, "r": 50, "t": 30, "b": 40},
         bargap=0.3,
-        xaxis={"title": f"step time / {results.suite.baseline}", "rangemode": "tozero"},
+        xaxis={"title": title, "rangemode": "tozero"},
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
     )
-    return figure
 
 
 def curves(results: Results, arm: Arm) -> go.Figure:
-    """The main metric over training: mean over seeds, band of one standard deviation."""
+    """The main metric over training: mean over seeds, band of one standard deviation.
+
+    Methods may be one and the same on a task (GH and PCGrad for two tasks): a curve that lies on an earlier one is
+    dotted, so that both are seen.
+    """
     hues = colours(results)
     figure = go.Figure()
     rows = [row for row in results.rows[arm.name] if row.selected is None]
     grouped = {row.label for row in results.suite.methods if row.group is not None} - {results.suite.baseline}
+    drawn: list[list[float]] = []
     for row in rows:
         runs = [run for run in _runs(results, arm, row) if run.status == "ok"]
         if not runs:
             continue
+        shown = row.label not in grouped
         steps = [point.step for point in runs[0].curve]
         values = np.array([[point.metrics[run.metric] for point in run.curve] for run in runs], dtype=float)
         mean, std = values.mean(0), values.std(0, ddof=1) if len(runs) > 1 else np.zeros(len(steps))
-        reference = row.role == "reference"
+        dash = "dash" if row.role == "reference" else "dot" if mean.tolist() in drawn else "solid"
+        drawn += [mean.tolist()] * shown
         figure.add_scatter(
             x=[*steps, *reversed(steps)],
             y=[*(mean + std), *reversed(mean - std)],
             mode="lines",
             fill="toself",
             fillcolor=_faint(hues[row.label], 0.12 if len(rows) <= FEW else 0.05),
-            visible="legendonly" if row.label in grouped else True,
+            visible=True if shown else "legendonly",
             line_width=0,
             hoverinfo="skip",
             legendgroup=row.label,
@@ -151,8 +158,8 @@ def curves(results: Results, arm: Arm) -> go.Figure:
             mode="lines",
             name=row.label,
             legendgroup=row.label,
-            line={"color": hues[row.label], "width": 2, "dash": "dash" if reference else "solid"},
-            visible="legendonly" if row.label in grouped else True,
+            line={"color": hues[row.label], "width": 2, "dash": dash},
+            visible=True if shown else "legendonly",
             customdata=std,
             hovertemplate=f"{row.label}<br>step %{{x}}: %{{y:.1f}} ± %{{customdata:.1f}}<extra></extra>",
         )

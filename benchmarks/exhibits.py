@@ -71,6 +71,15 @@ def trajectories(panels: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     return figure
 
 
+def legend(exhibit: Mapping[str, Any]) -> str:
+    """What the marks of `trajectories` mean."""
+    lines = "" if exhibit["contours"] is None else f" Thin lines: levels of {exhibit['contours']['of']}."
+    return (
+        "Ring: a start. Disc: where it ended, on the Pareto set; cross: where it ended, off it. "
+        f"Beside each name: how many of the starts reached the set.{lines}"
+    )
+
+
 def _title(label: str, exhibit: Mapping[str, Any]) -> str:
     return f"{label} · {sum(exhibit['reached'])}/{len(exhibit['reached'])}"
 

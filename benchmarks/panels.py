@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from benchmarks.charts import PALETTE
-from benchmarks.exhibits import trajectories
+from benchmarks.exhibits import legend, trajectories
 from benchmarks.results import Results
 from benchmarks.schema import Run
 from benchmarks.suite import Arm
@@ -22,6 +22,8 @@ class Panel:
     """One figure, or some images."""
 
     caption: str
+    note: str = ""
+    """What a reader has to know to read the figure."""
     figure: go.Figure | None = None
     images: list[dict[str, str]] = field(default_factory=list)
     """Caption and base64 PNG."""
@@ -52,7 +54,7 @@ def panels(exhibits: Mapping[str, Mapping[str, Any]]) -> list[Panel]:
     if kind not in KINDS:
         raise ValueError(f"exhibit kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if kind == "trajectories":
-        return [Panel("", figure=trajectories(exhibits), wide=True)]
+        return [Panel("", note=legend(first), figure=trajectories(exhibits), wide=True)]
     shown = {"": first} if all(one == first for one in exhibits.values()) else exhibits
     if kind == "images":
         broad = bool(first.get("broad"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def render(results: Results) -> str:
         notes=notes(results),
         problems=[run for run in results.runs if run.status != "ok"],
         metric=results.metric,
+        several=len({run.seed for run in results.runs}) > 1,
         style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
         script=Markup((PAGE / "page.js").read_text(encoding="utf-8")),
         plotly=Markup(get_plotlyjs()),
@@ -64,8 +66,13 @@ def _facts(results: Results) -> dict[str, str]:
         "accelerator": ", ".join(dict.fromkeys(m.accelerator or "none" for m in results.machines)),
         "mtlgrad": f"{versions.mtlgrad}, commit {commit}",
         "versions": f"torch {versions.torch}, NumPy {versions.numpy}, SciPy {versions.scipy}, Python {versions.python}",
-        "made": f"{utc(min(run.started for run in runs))} to {utc(max(run.finished for run in runs))}",
+        "made": f"{_unbroken(min(run.started for run in runs))} to {_unbroken(max(run.finished for run in runs))}",
     }
+
+
+def _unbroken(moment: datetime) -> str:
+    """A time that no line end may divide."""
+    return utc(moment).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _arm(results: Results, arm: Arm) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Row:
     """Which candidate had the best mean validation score."""
     final: Spread | None
     """The main metric at the last step."""
+    validation: Spread | None
+    """The validation score at the last step, by which the candidate of a group is chosen."""
     difference: Difference | None
     """Of `final` to the baseline's."""
     columns: dict[str, Spread | None]
@@ -157,6 +159,7 @@ def _row(
         selected_from=selected_from,
         selected=selected,
         final=spread(ok.final),
+        validation=spread(ok.validation),
         difference=None if compared is None or is_baseline else paired_difference(ok.final, compared.final),
         columns={name.removeprefix(METRIC): spread(ok[name]) for name in ok.columns if name.startswith(METRIC)},
         best=spread(ok.best),

@@ -126,9 +126,16 @@ def notes(results: Results) -> list[str]:
     """What a reader has to know to read the numbers right."""
     seeds = sorted({run.seed for run in results.runs})
     steps = "the task's own number of" if results.suite.steps is None else results.suite.steps
-    texts = [
-        f"Seeds {_listed(seeds)}; {steps} steps; mean ± sample standard deviation over the runs that ended ok.",
-        "Differences are paired by seed, with the 95 % t-interval of their mean: wide when seeds are few.",
+    if len(seeds) > 1:
+        texts = [
+            f"Seeds {_listed(seeds)}; {steps} steps; mean ± sample standard deviation over the runs that ended ok.",
+            "Differences are paired by seed, with the 95 % t-interval of their mean: wide when seeds are few.",
+        ]
+    else:
+        texts = [
+            f"Seed {seeds[0]} alone; {steps} steps. It has no deviation and no interval: differences may be chance."
+        ]
+    texts += [
         "Final: the last step. Best validation: the step with the highest validation score; it sees no target label.",
         "Conflicts: share of measured decisions whose gradients conflict → whose direction conflicts with a task.",
         f"Step time: median of a whole training step, in units of {results.suite.baseline}, same seed.",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,57 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.environment import machine, versions
 from benchmarks.results import Results
-from benchmarks.schema import Conflicts, Identity, MetricsAt, Run, StepTime
 from benchmarks.stats import paired_difference, rows, select, spread
 from benchmarks.suite import Suite
-from benchmarks.table import markdown
+from benchmarks.table import markdown, notes
+from tests.benchmarks.runs import run
 
-MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 finite = st.floats(-1e3, 1e3)
-
-
-def run(suite: Suite, label: str, seed: int, final: float, **changed: Any) -> Run:
-    row = next(row for row in suite.methods if row.label == label)
-    identity = Identity(
-        suite=suite.name,
-        arm="plain",
-        label=label,
-        task=suite.task,
-        task_options=suite.options_of(suite.arms[0], row),
-        method=row.method,
-        method_args=row.args,
-        seed=seed,
-        evaluate_every=suite.evaluate_every,
-    )
-    status = changed.get("status", "ok")
-    return Run(
-        **identity.model_dump(),
-        status=status,
-        reason="" if status == "ok" else "because",
-        metric="accuracy",
-        metrics=MetricsAt(
-            final={"accuracy": final, "loss": 100 - final},
-            best={"accuracy": changed.get("best", final)},
-            final_step=12,
-            best_step=6,
-            final_validation=changed.get("validation", 0.0),
-            best_validation=1.0,
-        ),
-        conflicts=Conflicts(before=0.5, after=0.25, measured=8),
-        step_ms=StepTime(median=changed.get("ms", 10.0), q25=9.0, q75=11.0, steps=12),
-        skipped_updates=0,
-        curve=[],
-        phases={},
-        exhibits={},
-        versions=versions(),
-        machine=machine(),
-        threads=1,
-        jobs=1,
-        started=MOMENT,
-        finished=MOMENT,
-    )
 
 
 @settings(deadline=None)
@@ -126,6 +80,16 @@ def test_further_metrics_get_a_table_of_their_own(suite: Suite) -> None:
     text = markdown(Results(suite, tuple(runs), 0, rows(suite, runs)))
     assert "| method | accuracy | loss | speed |" in text
     assert "| sum | 61.0 ± 1.0 | 39.0 ± 1.0 | \N{EN DASH} |" in text
+
+
+def test_one_seed_is_not_spoken_of_as_if_it_were_many(suite: Suite) -> None:
+    runs = [run(suite, "sum", seed, 60.0) for seed in range(3)]
+    several, alone = (" ".join(notes(Results(suite, tuple(some), 0, rows(suite, some)))) for some in (runs, runs[1:2]))
+    assert "Seeds 0 to 2" in several
+    assert "deviation over the runs" in several
+    assert "t-interval" in several
+    assert "Seed 1 alone" in alone
+    assert "t-interval" not in alone
 
 
 def test_runs_that_did_not_end_well_are_counted_and_not_averaged(suite: Suite) -> None:
