@@ -109,13 +109,15 @@ def _barred(results: Results, arm: Arm) -> list[Row]:
 
 def _bar_chart(figure: go.Figure, results: Results, arm: Arm, title: str) -> go.Figure:
     """One layout for both bar charts, which stand side by side."""
+    bars = len(_barred(results, arm))
     return figure.update_layout(
         showlegend=False,
-        height=ROW_PX * len(_barred(results, arm)) + 90,
+        height=ROW_PX * bars + 90,
         margin={"l": 10, "r": 50, "t": 30, "b": 40},
         bargap=0.3,
         xaxis={"title": title, "rangemode": "tozero"},
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
+        # from top to bottom; left to itself, the axis leaves room for the dots of one chart only
+        yaxis={"range": [bars - 0.5, -0.5], "automargin": True, "showgrid": False},
     )
 
 

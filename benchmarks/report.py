@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +65,9 @@ def _facts(results: Results) -> dict[str, str]:
         "accelerator": ", ".join(dict.fromkeys(m.accelerator or "none" for m in results.machines)),
         "mtlgrad": f"{versions.mtlgrad}, commit {commit}",
         "versions": f"torch {versions.torch}, NumPy {versions.numpy}, SciPy {versions.scipy}, Python {versions.python}",
-        "made": f"{_unbroken(min(run.started for run in runs))} to {_unbroken(max(run.finished for run in runs))}",
+        "begun": utc(min(run.started for run in runs)),
+        "ended": utc(max(run.finished for run in runs)),
     }
-
-
-def _unbroken(moment: datetime) -> str:
-    """A time that no line end may divide."""
-    return utc(moment).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _arm(results: Results, arm: Arm) -> dict[str, Any]:

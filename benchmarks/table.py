@@ -132,9 +132,7 @@ def notes(results: Results) -> list[str]:
             "Differences are paired by seed, with the 95 % t-interval of their mean: wide when seeds are few.",
         ]
     else:
-        texts = [
-            f"Seed {seeds[0]} alone; {steps} steps. It has no deviation and no interval: differences may be chance."
-        ]
+        texts = [f"Seed {seeds[0]} alone; {steps} steps. A single seed has no deviation and no interval."]
     texts += [
         "Final: the last step. Best validation: the step with the highest validation score; it sees no target label.",
         "Conflicts: share of measured decisions whose gradients conflict → whose direction conflicts with a task.",
