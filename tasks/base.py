@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +63,9 @@ class Task(ABC):
         """Make data, networks and optimizers. Called once, before anything else."""
 
     @property
-    @abstractmethod
     def options(self) -> dict[str, Any]:
-        """The options this task was built with, JSON-ready."""
+        """The options this task was built with, JSON-ready: the fields of a task that is a dataclass, as most are."""
+        return {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
 
     @property
     @abstractmethod

@@ -1,10 +1,10 @@
 """SSD's training augmentation: photometric distortion, zooming out, sampled crops, mirroring.
 
 As in Liu et al., SSD: Single Shot MultiBox Detector, ECCV 2016, section 2.2, and the configuration released with it.
-Three deviations. All distortions are one affine map of a pixel's colour, clipped once at its end: saturation mixes with
+Deviations. All distortions are one affine map of a pixel's colour, clipped once at its end: saturation mixes with
 the luminance and hue turns about the grey axis, in place of the detour through HSV. Of the crop's options one is drawn
 and tried, and the whole image is its fallback; the release tries all and draws among those that succeed. A crop never
-loses every object.
+loses every object. Images are resized by one of five filters, as there, but Pillow's, which smooth when they shrink.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _TRIALS = 50  # patches drawn for an option before the whole image is taken
 _SCALE = (0.3, 1.0)  # of a patch's area, square-rooted, to the image's
 _ASPECT = (0.5, 2.0)
+_FILTERS = (
+    Image.Resampling.NEAREST,
+    Image.Resampling.BOX,
+    Image.Resampling.BILINEAR,
+    Image.Resampling.BICUBIC,
+    Image.Resampling.LANCZOS,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class AugmentSettings:
     contrast, saturation:
         Factors from 1 - x to 1 + x.
     hue:
-        Degrees, either way.
+        Degrees, either way. The release's 18 are steps of two degrees, since its hues are 8-bit numbers.
     expand:
         The image is placed on a canvas with sides up to this many times its own, filled with `fill`.
     fill:
@@ -55,7 +62,7 @@ class AugmentSettings:
     brightness: float = 32 / 255
     contrast: float = 0.5
     saturation: float = 0.5
-    hue: float = 18.0
+    hue: float = 36.0
     expand: float = 4.0
     fill: tuple[int, int, int] = (123, 117, 104)
     crop: bool = True
@@ -118,7 +125,7 @@ def augment(
     corners = boxes.astype(np.float64).reshape(-1, 4) * (width, height, width, height) + (left, top, left, top)
     patch = _sample_patch(rng, corners, wide, high) if settings.crop else (0, 0, wide, high)
     picture = _cut(image, (left, top), patch, colors, settings.fill)
-    picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    picture = picture.resize((size, size), _FILTERS[rng.integers(len(_FILTERS))])
     x1, y1, x2, y2 = patch
     kept = _centred(corners, np.array([patch]))[0]
     shown = (corners[kept] - (x1, y1, x1, y1)) / (x2 - x1, y2 - y1, x2 - x1, y2 - y1)

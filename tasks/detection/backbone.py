@@ -17,8 +17,25 @@ from tasks.detection.layers import Body
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: what pretrained weights were trained on
 
 
+_STRUCTURE = (
+    "model_type",
+    "num_channels",
+    "layer_type",
+    "hidden_act",
+    "embedding_size",
+    "hidden_sizes",
+    "depths",
+    "downsample_in_first_stage",
+    "downsample_in_bottleneck",
+)
+"""What a folder's configuration has to agree on: what is left out of this would be taken from there unseen."""
+
+
 def resnet(config: Config, *, weights: str | None = None) -> ResNetModel:
     """A ResNet whose first pooling pads nothing and whose last stage is dilated in place of strided.
+
+    Where a stage of bottlenecks halves the map, its 3x3 convolution strides, as in the ResNets for which weights are
+    spread today; in the network of 2015 that DSSD began with, the 1x1 before it did. Sizes are the same.
 
     From 321 pixels the maps have 161, 80 (after pooling), 80, 40, 20 and 20 cells.
 
@@ -64,8 +81,9 @@ def _pretrained(config: Config, folder: str) -> ResNetModel:
         raise ValueError(f"weights={folder!r} holds no readable config.json") from error
     if not isinstance(found, dict):
         raise ValueError(f"weights={folder!r} has a config.json that is a {type(found).__name__}; allowed: an object")
-    for name in ("model_type", "layer_type", "embedding_size", "hidden_sizes", "depths"):
-        value, allowed = found.get(name), getattr(wanted, name)
+    for name in _STRUCTURE:
+        allowed = getattr(wanted, name)
+        value = found.get(name, getattr(ResNetConfig(), name))  # what an older file leaves out has its default
         if value != allowed:
             raise ValueError(f"weights={folder!r} has {name}={value!r}; allowed: {allowed!r}")
     try:

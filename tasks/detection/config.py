@@ -113,6 +113,13 @@ class Config:
         given = tuple(prior.cells for prior in self.priors)
         if given != self.cells:
             raise ValueError(f"priors have maps of {given} cells; the network's source maps have {self.cells}")
+        for large, small, up in zip(self.cells, self.cells[1:], self.deconvolutions, strict=False):
+            if (small - 1) * up.stride + up.kernel != large:
+                raise ValueError(
+                    f"size={self.size}, sources={self.sources} and extras={self.extras} give maps of {self.cells} "
+                    f"cells; a deconvolution of kernel {up.kernel} and stride {up.stride} leads from {small} cells to "
+                    f"{(small - 1) * up.stride + up.kernel}, not to {large}"
+                )
 
     @property
     def cells(self) -> tuple[int, ...]:

@@ -85,6 +85,7 @@ class Batch:
     labels: tuple[Tensor, ...]
 
     def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
         boxes, labels = (tuple(one.to(device) for one in some) for some in (self.boxes, self.labels))
         return Batch(self.images.to(device), boxes, labels)
 

@@ -41,8 +41,8 @@ def decode(
 ) -> list[Found]:
     """Boxes by class, without duplicates; the defaults are those of the published SSD and DSSD.
 
-    A prior may be reported for several classes. Boxes are clipped to the image before they are compared; one that lies
-    outside is dropped, and so is one with a prediction that is not a number.
+    A prior may be reported for several classes. Boxes are clipped to the image before they are compared (SSD's release
+    compares them unclipped); one that lies outside is dropped, and so is one with a prediction that is not a number.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def picture(
     Raises
     ------
     ValueError
-        Another kind of image; a label without a name; a score out of [0, 1].
+        Another kind of image; a label without a name; `at_least` out of [0, 1].
 
     Examples
     --------

@@ -19,8 +19,6 @@ from tasks.detection.config import CONFIGS, STAGES, Config, Fusion, Prediction, 
 from tasks.detection.layers import Body, Decoder, Deconvolution, Head
 from tasks.detection.priors import priors
 
-__all__ = ["CONFIGS", "STAGES", "Config", "Detector", "Fusion", "Prediction", "Stage", "build"]
-
 _SMALL = 0.1  # of a prediction's first weights, to those that keep the variance
 
 

@@ -1,5 +1,8 @@
 """`shapes-voc`: generated scenes of shapes and letters on photographs and textures, with boxes exact to the pixel.
 
+That is, around the ink as it is painted: some scenes are blurred afterwards, like photographs out of focus, and boxes
+in them stay where the sharp ink was.
+
 A scene depends on a seed, its part and its number alone. Its one to five things are painted one after the other; each
 has a box around all of its ink within the image, also where later things hide it. One hidden by more than 60 % is
 flagged difficult, and none is hidden by more than 85 %.

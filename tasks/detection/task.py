@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
@@ -17,7 +17,7 @@ from tasks.detection.data import Collection, Parts, batch, evaluation_images, lo
 from tasks.detection.decoding import decode
 from tasks.detection.exhibits import LEGEND, picture
 from tasks.detection.losses import detection_losses
-from tasks.detection.metrics import INTERPOLATIONS, Detections, Truth, evaluate
+from tasks.detection.metrics import INTERPOLATIONS, Detections, Truth, evaluate, per_class
 from tasks.detection.models import build
 from tasks.sampling import batch_rows, stream_seed
 
@@ -51,10 +51,10 @@ class Detection(Task):
     steps, batch_size:
         Of training.
     optimizer, lr, weight_decay:
-        `adam`, or `sgd` with momentum 0.9.
+        `adam` (AdamW, whose decay is decoupled from the gradients), or `sgd` with momentum 0.9.
     schedule, warmup:
         `linear`: to 0 over the stage. `published`: times 0.1 after 1/2 and 3/4 of the first stage and 2/3 of the
-        second. Before that `lr` rises linearly over the first `warmup` steps of the stage.
+        second, as which `joint` training counts. Before that `lr` rises linearly over the first `warmup` steps.
     augmented:
         Whether training images are cropped, expanded, flipped and recoloured as in SSD; if not, they are only resized.
     data_dir:
@@ -119,10 +119,6 @@ class Detection(Task):
         boolean("skip_broken", self.skip_broken)
 
     @property
-    def options(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @property
     def total_steps(self) -> int:
         return self.steps
 
@@ -171,10 +167,9 @@ class Detection(Task):
             seed=stream_seed(self._seed, "augmentation"),
             index=index,
             augmented=self.augmented,
-        )
-        offsets, logits = self._model(drawn.images.to(self._device), stage=self._stage)
-        boxes, labels = ([one.to(self._device) for one in some] for some in (drawn.boxes, drawn.labels))
-        losses = detection_losses(offsets, logits, self._model.priors, boxes, labels)
+        ).to(self._device)
+        offsets, logits = self._model(drawn.images, stage=self._stage)
+        losses = detection_losses(offsets, logits, self._model.priors, drawn.boxes, drawn.labels)
         yield Phase(self._stage, losses, (self._optimizer,), shared=self._shared)
 
     def _rate(self, index: int) -> float:
@@ -197,16 +192,20 @@ class Detection(Task):
         return self._precision(self._parts.validation)["ap"]
 
     def _precision(self, part: Collection) -> dict[str, float]:
+        found, truths = self._find_all(part)
+        return evaluate(found, truths, classes=len(part.classes), interpolation=self.interpolation)
+
+    def _find_all(self, part: Collection) -> tuple[list[Detections], list[Truth]]:
+        """What is found in the images of a part, in their own pixels, and what is there."""
         found: list[Detections] = []
         truths: list[Truth] = []
         for rows in torch.arange(len(part)).split(_EVALUATION_BATCH):
             some, true = self._find(part, rows)
             found += some
             truths += true
-        return evaluate(found, truths, classes=len(part.classes), interpolation=self.interpolation)
+        return found, truths
 
     def _find(self, part: Collection, rows: torch.Tensor) -> tuple[list[Detections], list[Truth]]:
-        """What is found in these images of a part, in their own pixels, and what is there."""
         seen = evaluation_images(part, rows, size=self._model.config.size)
         model = self._model
         model.eval()
@@ -238,15 +237,17 @@ class Detection(Task):
         self._optimizer.load_state_dict(state["optimizer"])
 
     def exhibits(self) -> dict[str, Any]:
-        """Test images with predicted and true boxes, the same ones for every method."""
+        """Precision by class, and test images with predicted and true boxes, the same ones for every method."""
         part = self._parts.test
-        rows = torch.linspace(0, len(part) - 1, _SHOWN).round().long().unique()
-        found, truths = self._find(part, rows)
-        images = [
-            picture(part.image(row), truth=truth, found=some, classes=part.classes)
-            for row, some, truth in zip(rows.tolist(), found, truths, strict=True)
-        ]
-        return {f"Test images ({LEGEND})": {"kind": "images", "images": images}}
+        found, truths = self._find_all(part)
+        by_class = per_class(found, truths, names=part.classes, interpolation=self.interpolation)
+        rows = torch.linspace(0, len(part) - 1, _SHOWN).round().long().unique().tolist()
+        images = [picture(part.image(row), truth=truths[row], found=found[row], classes=part.classes) for row in rows]
+        series = {"test": {"x": list(by_class), "y": list(by_class.values())}}
+        return {
+            "AP50 by class": {"kind": "lines", "x": "class", "y": "AP50 (%)", "series": series},
+            f"Test images ({LEGEND})": {"kind": "images", "images": images},
+        }
 
 
 def _warn_of_skipped(parts: Parts) -> None:

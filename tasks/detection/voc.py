@@ -146,11 +146,13 @@ def read_image(path: Path) -> np.ndarray:
     Raises
     ------
     VocError
-        It is missing or cannot be decoded to its end.
+        It is missing, cannot be decoded to its end, or has more than 8 bits a channel.
     """
     _check_exists(path, "image")
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise VocError(f"{path}: the image is of mode {image.mode!r}; allowed: 8 bits a channel")
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except _UNREADABLE as error:
         raise VocError(f"{path}: the image cannot be decoded ({error})") from error
@@ -193,7 +195,7 @@ def _listed(root: Path, sets: Sequence[tuple[str, str]]) -> list[tuple[Path, str
     for year, split in sets:
         path = root / year / "ImageSets" / "Main" / f"{split}.txt"
         _check_exists(path, "image set")
-        for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
+        for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), start=1):
             name, *flags = line.split() or [""]
             if not name:
                 continue
@@ -213,6 +215,8 @@ def _read_record(folder: Path, annotation: Path, name: str, classes: tuple[str, 
     _check_exists(path, "image")
     try:
         root = ElementTree.parse(annotation).getroot()
+    except OSError as error:
+        raise VocError(f"{annotation}: the annotation cannot be read ({error.strerror})") from error
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: an encoding unheard of
         raise VocError(f"{annotation}: not well-formed XML ({error})") from error
     objects = root.findall("object")  # direct children: the parts of a person have boxes too

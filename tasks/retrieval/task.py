@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
 
@@ -126,10 +126,6 @@ class Retrieval(Task):
         number("weight_decay", self.weight_decay)
         number("epsilon", self.epsilon, high=1)
         boolean("full", self.full)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def total_steps(self) -> int:

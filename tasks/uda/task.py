@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -110,10 +110,6 @@ class UDA(Task):
         number("lr", self.lr, positive=True)
         number("tradeoff", self.tradeoff, positive=True)
         number("weight_decay", self.weight_decay, positive=False)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def total_steps(self) -> int:
