@@ -50,8 +50,9 @@ class AugmentSettings:
         The image is placed on a canvas with sides up to this many times its own, filled with `fill`.
     fill:
         RGB, 0 to 255.
-    crop, flip:
-        Whether patches are sampled, and whether images are mirrored left to right.
+    crop, flip, filters:
+        Whether patches are sampled; whether images are mirrored left to right; whether the filter that resizes them is
+        drawn (bilinear if not).
 
     Raises
     ------
@@ -67,6 +68,7 @@ class AugmentSettings:
     fill: tuple[int, int, int] = (123, 117, 104)
     crop: bool = True
     flip: bool = True
+    filters: bool = True
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
@@ -77,7 +79,7 @@ class AugmentSettings:
             raise ValueError(f"expand={self.expand} is out of range; allowed: a finite number >= 1")
         if len(self.fill) != 3 or not all(isinstance(level, int) and 0 <= level <= 255 for level in self.fill):
             raise ValueError(f"fill={self.fill} is out of range; allowed: three ints from 0 to 255")
-        for name in ("crop", "flip"):
+        for name in ("crop", "flip", "filters"):
             boolean(name, getattr(self, name))
 
 
@@ -125,7 +127,8 @@ def augment(
     corners = boxes.astype(np.float64).reshape(-1, 4) * (width, height, width, height) + (left, top, left, top)
     patch = _sample_patch(rng, corners, wide, high) if settings.crop else (0, 0, wide, high)
     picture = _cut(image, (left, top), patch, colors, settings.fill)
-    picture = picture.resize((size, size), _FILTERS[rng.integers(len(_FILTERS))])
+    resample = _FILTERS[rng.integers(len(_FILTERS))] if settings.filters else Image.Resampling.BILINEAR
+    picture = picture.resize((size, size), resample)
     x1, y1, x2, y2 = patch
     kept = _centred(corners, np.array([patch]))[0]
     shown = (corners[kept] - (x1, y1, x1, y1)) / (x2 - x1, y2 - y1, x2 - x1, y2 - y1)

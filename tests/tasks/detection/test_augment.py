@@ -116,7 +116,7 @@ def test_crops_are_of_the_published_scales_and_overlaps() -> None:
 
 def test_expansion_shrinks_the_image_onto_the_fill() -> None:
     image = np.full((50, 80, 3), 255, dtype=np.uint8)
-    options = AugmentSettings(**PLAIN, expand=4.0, crop=False, fill=(10, 20, 30))
+    options = AugmentSettings(**PLAIN, expand=4.0, crop=False, filters=False, fill=(10, 20, 30))
     whole = np.array([[0.0, 0.0, 1.0, 1.0]])
     sides = []
     for seed in range(300):
@@ -211,6 +211,23 @@ def test_hue_turns_by_the_angle_and_keeps_greys() -> None:
     assert 15 < degrees.max() < 20
     np.testing.assert_allclose(colors.sum(axis=1), 330, atol=2)
     assert untouched(distorted((90, 90, 90), hue=18.0), (90, 90, 90)) == 1
+
+
+def test_hues_turn_by_18_steps_of_two_degrees_unless_told_otherwise() -> None:
+    """The release adds 18 to hues of 8 bits, of which 180 make the circle."""
+    assert AugmentSettings().hue == 360 * 18 / 180
+
+
+def test_images_are_resized_by_five_filters() -> None:
+    image = np.random.default_rng(0).integers(0, 256, size=(40, 40, 3), dtype=np.uint8)
+    still = AugmentSettings(**PLAIN, **STILL)
+    drawn = {
+        augment(image, np.zeros((0, 4)), np.zeros(0, int), size=16, rng=np.random.default_rng(k), settings=still)[
+            0
+        ].tobytes()
+        for k in range(60)
+    }
+    assert len(drawn) == 5
 
 
 def test_distortions_saturate_and_do_not_wrap() -> None:

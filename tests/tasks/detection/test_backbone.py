@@ -95,6 +95,30 @@ def test_weights_of_other_sizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_act": "tanh"}, "has hidden_act='tanh'; allowed: 'relu'"),
+        ({"num_channels": 1}, "has num_channels=1; allowed: 3"),
+        ({"downsample_in_first_stage": True}, "has downsample_in_first_stage=True; allowed: False"),
+        ({"downsample_in_bottleneck": True}, "has downsample_in_bottleneck=True; allowed: False"),
+    ],
+)
+def test_weights_of_another_network(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    saved(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        tiny(weights=str(tmp_path))
+
+
+def test_what_an_older_configuration_leaves_out_has_its_default(tmp_path: Path) -> None:
+    saved(tmp_path)
+    path = tmp_path / "config.json"
+    known = json.loads(path.read_text())
+    del known["downsample_in_bottleneck"]
+    path.write_text(json.dumps(known), encoding="utf-8")
+    assert tiny(weights=str(tmp_path))(images())[0].shape == (2, BOXES, 4)
+
+
+@pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("config.json", None, "no readable config.json"),

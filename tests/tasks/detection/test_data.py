@@ -80,7 +80,7 @@ def test_without_augmentation_images_are_resized_and_no_object_is_lost(parts: Pa
 
 
 def test_settings_reach_the_augmentation(parts: Parts) -> None:
-    still = AugmentSettings(0.0, 0.0, 0.0, 0.0, expand=1.0, crop=False, flip=False)
+    still = AugmentSettings(0.0, 0.0, 0.0, 0.0, expand=1.0, crop=False, flip=False, filters=False)
     drawn = batch(parts.train, [0, 1], size=40, seed=0, index=0, settings=still)
     assert equal(drawn, batch(parts.train, [0, 1], size=40, seed=0, index=0, augmented=False))
 

@@ -208,6 +208,10 @@ def test_a_state_dict_brings_the_network_back() -> None:
         ({"sources": (-1, 3)}, "sources="),
         ({"kernels": (5, 3, 3)}, "allowed: 4 odd numbers"),
         ({"kernels": (5, 3, 2, 3)}, "allowed: 4 odd numbers"),
+        (
+            {"sources": (2, 3), "priors": (replace(TINY.priors[1], cells=6), *TINY.priors[1:])},
+            r"maps of \(6, 6, 3, 1\) cells; a deconvolution of kernel 2 and stride 2 leads from 6 cells to 12",
+        ),
         ({"size": 128}, r"priors have maps of \(12, 6, 3, 1\) cells; the network's source maps have \(16, 8, 4, 2\)"),
     ],
 )

@@ -178,14 +178,39 @@ def test_a_scene_depends_on_seed_part_and_number_alone() -> None:
         assert image.shape != more[4].image.shape or (image != more[4].image).any()
 
 
-GOLDEN = [([2, 2, 1, 4, 0], (137, 142)), ([0, 2, 0, 1], (119, 130)), ([5, 1, 2, 4, 1], (126, 122))]
+GOLDEN = [
+    (
+        [2, 2, 1, 4, 0],
+        [True, False, False, False, False],
+        [[34, 69, 96, 125], [62, 20, 120, 76], [22, 88, 65, 131], [39, 60, 101, 119], [0, 45, 58, 107]],
+        (137, 142),
+        [82.8, 189.3, 85.3],
+    ),
+    (
+        [0, 2, 0, 1],
+        [False] * 4,
+        [[44, 37, 65, 58], [92, 71, 130, 114], [12, 9, 75, 73], [14, 50, 74, 109]],
+        (119, 130),
+        [37.8, 59.5, 39.8],
+    ),
+    (
+        [5, 1, 2, 4, 1],
+        [False] * 5,
+        [[74, 12, 120, 47], [52, 67, 81, 99], [62, 104, 86, 126], [18, 81, 52, 117], [65, 0, 88, 23]],
+        (126, 122),
+        [110.3, 94.4, 118.8],
+    ),
+]
+"""Labels, difficult, boxes, (height, width), and the mean of red, green and blue."""
 
 
 def test_a_change_of_the_scenes_asks_for_a_new_version() -> None:
     """What version 1 draws. If this fails on purpose, raise SCENES_VERSION: cached devkits carry it in their name."""
     assert scenes.SCENES_VERSION == 1
-    found = [(one.labels.tolist(), one.image.shape[:2]) for one in generate(3, 0, "train")]
-    assert found == GOLDEN
+    for one, (labels, difficult, boxes, size, colour) in zip(generate(3, 0, "train"), GOLDEN, strict=True):
+        assert (one.labels.tolist(), one.difficult.tolist()) == (labels, difficult)
+        assert (one.boxes.tolist(), one.image.shape[:2]) == (boxes, size)
+        np.testing.assert_allclose(one.image.mean(axis=(0, 1)), colour, atol=0.5)
 
 
 def test_parts_have_backgrounds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

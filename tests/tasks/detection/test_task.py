@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -78,6 +79,12 @@ def test_the_phase_tells_shared_parameters_from_private_ones() -> None:
     assert reached["localisation"] | reached["classification"] == stepped.keys()
 
 
+def _part(name: str) -> str:
+    """Of a parameter: encoder, decoder, or the heads of a stage."""
+    whole, inner, *_ = name.split(".")
+    return f"{whole}.{inner}" if whole == "heads" else whole
+
+
 def test_two_stages() -> None:
     task = ready(training="two-stage", steps=8, ssd_share=0.5)
     names = []
@@ -88,8 +95,9 @@ def test_two_stages() -> None:
         phase.optimizers[0].zero_grad()
         torch.stack(list(phase.losses.values())).sum().backward()
         phase.optimizers[0].step()
-        moved = {name.split(".")[0] for name, value in weights(task).items() if not torch.equal(value, before[name])}
-        assert moved == ({"encoder", "heads"} if index < 4 else {"decoder", "heads"})
+        after = weights(task)
+        moved = {_part(name) for name, value in after.items() if not torch.equal(value, before[name])}
+        assert moved == ({"encoder", "heads.ssd"} if index < 4 else {"decoder", "heads.dssd"})
         assert task.evaluate().keys() == {"ap", "ap50", "ap60", "ap70", "ap80", "ap90"}  # in either stage
         assert task._model.training
     assert names == ["ssd"] * 4 + ["dssd"] * 4
@@ -189,9 +197,13 @@ def test_learning_rates(changed: dict[str, Any], rates: list[float]) -> None:
     assert seen == pytest.approx(rates)
 
 
-def test_exhibits_are_pictures_of_the_test_part() -> None:
+def test_exhibits_are_precision_by_class_and_pictures_of_the_test_part() -> None:
     task = ready()
-    (shown,) = task.exhibits().values()
+    by_class, shown = task.exhibits().values()
+    (series,) = by_class["series"].values()
+    sought = {label for truth in task._find_all(task._parts.test)[1] for label in truth.labels[~truth.difficult]}
+    assert (by_class["kind"], series["x"]) == ("lines", [task._parts.test.classes[label] for label in sorted(sought)])
+    assert np.mean(series["y"]) == pytest.approx(task.evaluate()["ap50"])
     assert shown["kind"] == "images"
     assert len(shown["images"]) == 4
     for image in shown["images"]:
@@ -199,7 +211,7 @@ def test_exhibits_are_pictures_of_the_test_part() -> None:
             assert max(opened.size) == 256
         assert "objects found" in image["caption"]
     again = task.exhibits()
-    assert list(again.values()) == [shown]
+    assert list(again.values()) == [by_class, shown]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,12 @@ DEFECTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "JPEGImages/000007.jpg").write_bytes(b"GIF89a, or so it says"),
         r"000007\.jpg: .*cannot be decoded",
     ),
+    "16 bits": (
+        lambda folder: Image.fromarray(np.full((48, 64), 3000, np.uint16)).save(
+            folder / "JPEGImages/000007.jpg", format="PNG"
+        ),
+        r"000007\.jpg: the image is of mode 'I;16'; allowed: 8 bits a channel",
+    ),
     "empty file": (lambda folder: (folder / "JPEGImages/000007.jpg").write_bytes(b""), r"000007\.jpg: .*decoded"),
     "malformed": (annotate(xml(PERSON)[:-5]), r"000007\.xml: not well-formed XML"),
     "binary": (annotate("\x00\x01"), r"000007\.xml: not well-formed XML"),
@@ -188,6 +194,19 @@ def test_grey_jpegs_become_rgb(devkit: Path) -> None:
     assert read_voc(devkit, ONE).records[1].size == (64, 48)
     assert (read_image(path) == 130).all()
     assert read_image(path).shape == (48, 64, 3)
+
+
+def test_colour_jpegs_of_other_kinds_become_rgb(devkit: Path) -> None:
+    path = devkit / "VOC2007" / "JPEGImages" / "000007.jpg"
+    Image.new("CMYK", (64, 48), (255, 0, 0, 0)).save(path)
+    red, green, blue = read_image(path).reshape(-1, 3).mean(axis=0)
+    assert red < 60 < 150 < min(green, blue)
+
+
+def test_a_set_may_begin_with_a_byte_order_mark(devkit: Path) -> None:
+    path = devkit / "VOC2007" / "ImageSets" / "Main" / "marked.txt"
+    path.write_text("000005\n", encoding="utf-8-sig")
+    assert [one.name for one in read_voc(devkit, [("VOC2007", "marked")]).records] == ["000005"]
 
 
 @st.composite
