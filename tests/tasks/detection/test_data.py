@@ -177,6 +177,8 @@ def test_other_sets_of_a_devkit(devkit: Path) -> None:
 
 
 def test_a_defect_raises_or_is_skipped_and_shown(devkit: Path) -> None:
+    names = [record.name for record in load(str(devkit)).validation.records]
+    data._devkit.cache_clear()
     path = devkit / "VOC2012" / "JPEGImages" / "2012_trainval_3.jpg"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(VocError, match=r"2012_trainval_3\.jpg"):
@@ -185,6 +187,8 @@ def test_a_defect_raises_or_is_skipped_and_shown(devkit: Path) -> None:
     assert len(parts.train) + len(parts.validation) == 49
     assert len(parts.train.skipped) == 1
     assert len(parts.test.skipped) == 0
+    assert path.stem not in names
+    assert [record.name for record in parts.validation.records] == names, "what is left out moves no other image"
 
 
 def test_a_devkit_without_images_left_is_refused(devkit: Path) -> None:
