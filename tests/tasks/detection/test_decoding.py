@@ -53,6 +53,15 @@ def test_limits() -> None:
     assert torch.equal(decode(torch.zeros(1, 50, 4), logits, priors, top=9)[0].scores, everything.scores[:9])
 
 
+def test_a_score_or_an_overlap_of_the_limit_exactly_is_neither_above_nor_more() -> None:
+    priors = torch.tensor([[0.25, 0.5, 0.5, 1.0], [0.5, 0.5, 1.0, 1.0]])  # halves of each other: an IoU of 1/2
+    logits = torch.tensor([[[0.0, 0.0], [0.0, 1.0]]])  # a score of 1/2, and one above
+    offsets = torch.zeros(1, 2, 4)
+    assert len(decode(offsets, logits, priors, score=0.5, overlap=0.5)[0].scores) == 1
+    assert len(decode(offsets, logits, priors, score=0.49, overlap=0.5)[0].scores) == 2
+    assert len(decode(offsets, logits, priors, score=0.49, overlap=0.49)[0].scores) == 1
+
+
 def test_boxes_are_clipped_and_those_outside_are_dropped() -> None:
     priors = torch.tensor([[0.05, 0.5, 0.3, 0.2], [1.4, 0.5, 0.3, 0.2]])
     (found,) = decode(torch.zeros(1, 2, 4), torch.tensor([[[0.0, 3.0], [0.0, 3.0]]]), priors)
