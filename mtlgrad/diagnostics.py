@@ -90,13 +90,17 @@ class StepRecord:
 
     @property
     def inner_after(self) -> Tensor | None:
-        """g~1 . g~2 [], for two tasks and a method that harmonises each task's gradient before summing."""
+        """g~1 . g~2 [], for two tasks and a method that harmonises each task's gradient before summing.
+
+        NaN on a step that was not finite: the method was not asked.
+        """
         if self.gram is None or len(self.tasks) != 2 or self.groups:
             return None
         if not isinstance(self.method, HarmonizingAggregator):
             return None
-        parts = self.method.parts(self.gram)
-        return (parts @ self.gram @ parts.T)[0, 1]
+        seen = self._seen(self.gram)
+        parts = self.method.parts(seen)
+        return torch.where(self.finite, (parts @ seen @ parts.T)[0, 1], torch.nan)
 
     @property
     def fell_back(self) -> Tensor | None:
@@ -107,10 +111,11 @@ class StepRecord:
         """
         if self.gram is None or self.groups or not isinstance(self.method, GramAggregator):
             return None
-        # Where G is not finite the Balancer took the plain sum: the method was not asked.
-        safe = torch.eye(len(self.gram), dtype=self.gram.dtype, device=self.gram.device)
-        asked = torch.where(self.finite, self.gram, safe)
-        return self.method.fell_back(asked) & self.finite
+        return self.method.fell_back(self._seen(self.gram)) & self.finite
+
+    def _seen(self, gram: Tensor) -> Tensor:
+        """G, or where the step was not finite something harmless: the method was not asked then."""
+        return torch.where(self.finite, gram, torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain floats, lists and None, for a log or a JSON file. Reads every tensor, so it waits for the device."""

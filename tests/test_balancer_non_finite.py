@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 
 import pytest
@@ -25,6 +26,7 @@ from mtlgrad import (
     MoCo,
     PCGrad,
     Sum,
+    catalog,
 )
 from tests.nets import Losses, Net, batch, flat, grads
 
@@ -149,3 +151,23 @@ def test_grad_scaler_skips_an_overflow_and_goes_on() -> None:
         moved = not torch.equal(flat([p.detach() for p in net.parameters()]), start)
         assert moved == (factor == 1.0)
     assert scaler.get_scale() == 2.0**7
+
+
+@pytest.mark.parametrize(
+    "method", [one for name in catalog.names() for one in catalog.entry(name).methods], ids=lambda m: m.name
+)
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_can_be_logged(method: mtlgrad.Method, bad: str) -> None:
+    net, x = Net(), batch()
+    z = net.trunk(x)
+    losses = net.losses_at(z)
+    tasks = max(2, method.traits.min_tasks)
+    losses |= {str(k): losses["a"] + k for k in range(2, tasks)}
+    losses["a"] = losses["a"] + math.inf if bad == "loss" else losses["a"] * math.inf
+    features = z if method.traits.needs_features else None
+    step = Balancer(method, net.trunk.parameters(), diagnose_every=1).backward(losses, features=features)
+    plain = step.to_dict()
+    json.dumps(plain, allow_nan=False)
+    assert plain["finite"] is False
+    assert plain["inner_after"] is None, "the method was not asked"
+    assert not plain["fell_back"]
