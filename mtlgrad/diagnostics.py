@@ -40,7 +40,11 @@ class StepRecord:
     losses: Tensor
     """[m]; the sum over micro-batches."""
     finite: Tensor
-    """bool []; False: a loss or a shared gradient was not finite, `.grad` is not finite either, state did not move."""
+    """bool []; False: a loss or a shared gradient was not finite, the method was not asked and its state did not move.
+
+    `.grad` got the plain sum: not finite either, so that a GradScaler skips the step, unless only the value of a loss
+    was not (one that became infinite by a constant still has its gradient).
+    """
     gram: Tensor | None = None
     """G = J J^T [m, m], over all shared parameters (or the features)."""
     weights: Tensor | None = None
@@ -52,6 +56,8 @@ class StepRecord:
     groups: tuple[str, ...] = ()
     """Names of the parameter groups, when the Balancer decides per group."""
     method: Method | None = field(default=None, repr=False)
+    settled: bool = False
+    """The weights were known before the gradients: the method was not asked about these (`Every`, in between)."""
 
     @property
     def norms(self) -> Tensor | None:
@@ -111,7 +117,7 @@ class StepRecord:
         """
         if self.gram is None or self.groups or not isinstance(self.method, GramAggregator):
             return None
-        return self.method.fell_back(self._seen(self.gram)) & self.finite
+        return self.method.fell_back(self._seen(self.gram)) & (self.finite & (not self.settled))
 
     def _seen(self, gram: Tensor) -> Tensor:
         """G, or where the step was not finite something harmless: the method was not asked then."""

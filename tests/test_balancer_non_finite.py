@@ -71,6 +71,21 @@ def test_a_finite_loss_with_an_infinite_gradient_is_seen(method: mtlgrad.Method)
         assert all(torch.equal(one[name], value) for name, value in old.items())
 
 
+@pytest.mark.parametrize("method", [GH(), MoCo(), UW()], ids=lambda m: m.name)
+def test_a_loss_that_is_infinite_by_a_constant_has_its_gradient(method: mtlgrad.Method) -> None:
+    net, x = Net(), batch()
+    sum(net.losses(x).values()).backward()  # type: ignore[union-attr]
+    plain = grads(net)
+    net.zero_grad()
+    losses = net.losses(x)
+    balancer = Balancer(method, net.trunk.parameters())
+    step = balancer.backward({"a": losses["a"] + math.inf, "b": losses["b"]})
+    assert not bool(step.finite)
+    torch.testing.assert_close(grads(net), plain)
+    for state in balancer.state_dict()["states"]:
+        assert all(not value.any() or name == "weights" for name, value in state.items()), "it has not moved"
+
+
 def test_one_bad_group_holds_back_all_of_them() -> None:
     w, v = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
     balancer = Balancer(GradVac(), [w, v], groups="tensor")
@@ -87,7 +102,7 @@ def test_one_bad_group_holds_back_all_of_them() -> None:
 def test_a_window_that_ends_badly_moves_no_state() -> None:
     w = nn.Parameter(torch.ones(2))
     balancer = Balancer(UW(lr=1.0), [w])
-    balancer.accumulate({"a": w.sum(), "b": w.square().sum()})
+    balancer.accumulate({"a": w.sum(), "b": w.square().sum()}, of=2)
     step = balancer.backward({"a": w.sum() * math.nan, "b": w.square().sum()})
     assert not bool(step.finite)
     (state,) = balancer.state_dict()["states"]
@@ -98,7 +113,7 @@ def test_a_refused_micro_batch_opens_no_window() -> None:
     w = nn.Parameter(torch.ones(2))
     balancer = Balancer(SILS(), [w])
     with pytest.raises(ValueError, match="SILS"):
-        balancer.accumulate({"a": -w.sum(), "b": w.sum()})
+        balancer.accumulate({"a": -w.sum(), "b": w.sum()}, of=2)
     assert balancer.backward({"a": w.sum(), "b": 2 * w.sum()}).losses.tolist() == [2.0, 4.0]
 
 
