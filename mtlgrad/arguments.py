@@ -47,7 +47,10 @@ def parameters(argument: str, tensors: Iterable[Tensor], *, real: bool = False) 
         if not p.is_leaf:
             raise ValueError(f"{argument}[{k}] is not a leaf tensor: gradients are kept for parameters only")
         if real and p.is_complex():
-            raise TypeError(f"{argument}[{k}] must be real, got {p.dtype}: keep the parameter as torch.view_as_real")
+            raise TypeError(
+                f"{argument}[{k}] must be real, got {p.dtype}: keep it as real numbers [..., 2] and compute with "
+                "torch.view_as_complex of them"
+            )
         found.setdefault(id(p), p)
     return list(found.values())
 
@@ -97,7 +100,7 @@ def features_of(features: Tensor | Sequence[Tensor]) -> list[Tensor]:
         if not isinstance(z, Tensor):
             raise TypeError(f"features[{k}] must be a torch.Tensor, got {type(z).__name__}")
         if z.is_complex():
-            raise TypeError(f"features[{k}] must be real, got {z.dtype}: pass torch.view_as_real of it on to the heads")
+            raise TypeError(f"features[{k}] must be real, got {z.dtype}: feed the heads with torch.view_as_real of it")
         if not z.requires_grad:
             raise ValueError(f"features[{k}] does not require grad: it must come from the shared parameters")
     if not found:

@@ -112,8 +112,8 @@ class StepRecord:
     def fell_back(self) -> Tensor | None:
         """bool []: the method's definition had no answer at this Gramian and its documented substitute was taken.
 
-        Asked for again here, which repeats part of the decision. None for a method that does not read the Gramian,
-        and with groups, whose own Gramians are not kept.
+        Asked for again here, which repeats part of the decision. False on a step whose weights were settled before.
+        None for a method that does not read the Gramian, and with groups, whose own Gramians are not kept.
         """
         if self.gram is None or self.groups or not isinstance(self.method, GramAggregator):
             return None

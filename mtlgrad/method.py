@@ -101,7 +101,8 @@ class Method(ABC):
     def check_values(self, losses: Tensor) -> None:  # noqa: B027 - most are defined for any
         """Raise ValueError where the method is not defined for these losses [m].
 
-        The `Balancer` asks before it computes gradients, so that a refused step leaves nothing behind.
+        Of a method that reads gradients the `Balancer` asks this before it computes any, so that a refused step leaves
+        nothing behind; `step` refuses them too.
         """
 
 
