@@ -425,12 +425,11 @@ class Balancer:
             self._backward_weighted(decision, now, retain_graph)
         else:
             for p, piece in zip(self._shared, gradients.split(_scaled(decision.direction, now)), strict=True):
-                if piece is None:
-                    continue
-                if p.grad is None or p.grad.is_sparse:
-                    p.grad = piece if p.grad is None else piece + p.grad
-                else:
-                    p.grad.add_(piece)
+                old = p.grad
+                if old is None:
+                    p.grad = piece
+                elif piece is not None:
+                    p.grad = piece + old if old.is_sparse else old.add_(piece)
         return self._record(now, decision)
 
     def _backward_at(self, now: _Losses, features: list[Tensor], retain_graph: bool) -> StepRecord:
