@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GradientAggregator, JacobianAggregator
-from mtlgrad.method import Method, check_integer
+from mtlgrad.method import Method, State, check_integer, check_positive
 from mtlgrad.scalarizers.base import Scalarizer
 
 Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
+Scale = float | torch.amp.GradScaler
 
 
 def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, diagnose_every: int) -> None:
@@ -33,8 +35,8 @@ def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, 
     check_integer("diagnose_every (0: never)", diagnose_every, low=0)
 
 
-def parameters(argument: str, tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The distinct leaf tensors of `tensors`, in order."""
+def parameters(argument: str, tensors: Iterable[Tensor], *, real: bool = False) -> list[Tensor]:
+    """The distinct leaf tensors of `tensors`, in order; `real`: complex ones are refused."""
     if isinstance(tensors, Tensor):
         raise TypeError(f"{argument} must be an iterable of parameters, got one tensor: wrap it in a list")
     found: dict[int, Tensor] = {}
@@ -44,6 +46,11 @@ def parameters(argument: str, tensors: Iterable[Tensor]) -> list[Tensor]:
             raise TypeError(f"{argument}[{k}] must be a torch.Tensor, got {type(p).__name__}{hint}")
         if not p.is_leaf:
             raise ValueError(f"{argument}[{k}] is not a leaf tensor: gradients are kept for parameters only")
+        if real and p.is_complex():
+            raise TypeError(
+                f"{argument}[{k}] must be real, got {p.dtype}: keep it as real numbers [..., 2] and compute with "
+                "torch.view_as_complex of them"
+            )
         found.setdefault(id(p), p)
     return list(found.values())
 
@@ -92,6 +99,8 @@ def features_of(features: Tensor | Sequence[Tensor]) -> list[Tensor]:
     for k, z in enumerate(found):
         if not isinstance(z, Tensor):
             raise TypeError(f"features[{k}] must be a torch.Tensor, got {type(z).__name__}")
+        if z.is_complex():
+            raise TypeError(f"features[{k}] must be real, got {z.dtype}: feed the heads with torch.view_as_real of it")
         if not z.requires_grad:
             raise ValueError(f"features[{k}] does not require grad: it must come from the shared parameters")
     if not found:
@@ -118,3 +127,30 @@ def check_losses(losses: Mapping[str, Tensor], tasks: tuple[str, ...] | None) ->
         if not loss.requires_grad:
             raise ValueError(f"{where} does not require grad: no trainable parameter leads to it (was it detached?)")
     return names
+
+
+def scale_factor(scale: Scale | None, loss: Tensor) -> Tensor | None:
+    """What `scale` multiplies the losses by, [] on the device of `loss`; None: nothing."""
+    dtype = torch.promote_types(loss.dtype, torch.float32)
+    if isinstance(scale, torch.amp.GradScaler):
+        # Not `get_scale`, which waits for the device.
+        return scale.scale(torch.ones((), dtype=dtype, device=loss.device)) if scale.is_enabled() else None
+    if scale is None:
+        return None
+    check_positive("scale, where it is no torch.amp.GradScaler,", scale)
+    return torch.full((), scale, dtype=dtype, device=loss.device)
+
+
+def check_states(states: Sequence[State], blank: Sequence[State]) -> None:
+    """Raise ValueError unless `states` hold what the `blank` ones do: as many, names and shapes."""
+    if len(states) != len(blank):
+        raise ValueError(f"state['states'] must hold {len(blank)}, got {len(states)}")
+    for k, (state, wanted) in enumerate(zip(states, blank, strict=True)):
+        if set(state) != set(wanted):
+            raise ValueError(f"state['states'][{k}] must hold {sorted(wanted)}, got {sorted(state)}")
+        for name, value in wanted.items():
+            if isinstance(value, Tensor) and value.shape != state[name].shape:
+                raise ValueError(
+                    f"state['states'][{k}][{name!r}] must have shape {list(value.shape)}, got "
+                    f"{list(state[name].shape)}: it is of other shared parameters"
+                )

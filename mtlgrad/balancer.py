@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -10,18 +13,61 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GradientAggregator, GramAggregator, JacobianAggregator
-from mtlgrad.arguments import Groups, check_choices, check_losses, features_of, grouped, parameters, task_names
+from mtlgrad.arguments import (
+    Groups,
+    Scale,
+    check_choices,
+    check_losses,
+    check_states,
+    features_of,
+    grouped,
+    parameters,
+    scale_factor,
+    task_names,
+)
 from mtlgrad.decision import Decision, decide, merge, outcome, plain_sum, select_state
 from mtlgrad.diagnostics import StepRecord
 from mtlgrad.gradients import TaskGradients
-from mtlgrad.method import Method, State
+from mtlgrad.method import Method, State, check_integer
 from mtlgrad.scalarizers.base import Scalarizer
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """What one call is about, in task order."""
+
+    graph: list[Tensor]
+    """The losses [] each, multiplied by the scale: what is back-propagated."""
+    values: Tensor
+    """The losses [m] without the scale, those of earlier micro-batches added."""
+    scale: Tensor | None
+    """[]."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The micro-batches so far."""
+
+    values: Tensor
+    """Their losses, summed [m]."""
+    count: int
+    of: int | None
+    scale: Scale | None
+    weights: Tensor | None
+    """A scalarizer's [m], for all of them."""
+    draws: torch.Generator | None
+    """The generator as it was before the weights were drawn."""
 
 
 class Balancer:
     """Decides the update of the shared parameters from several losses, by any method of the zoo.
 
     Gradients *accumulate* into `.grad`, as `Tensor.backward` has it: zero them between steps.
+
+    With a `torch.amp.GradScaler`, give the losses as they are and `backward(losses, scale=scaler)`; `scaler.step` and
+    `scaler.update` follow as usual. Losses that were scaled beforehand are right only for a method whose traits say
+    `scale_equivariant` and not `needs_losses`: any other decides differently, and once the scaler has divided by its
+    scale the update has the wrong size.
 
     Parameters
     ----------
@@ -78,7 +124,7 @@ class Balancer:
         self.method = method
         self.apply = apply
         self.diagnose_every = diagnose_every
-        self._shared = parameters("shared", shared)
+        self._shared = parameters("shared", shared, real=True)
         if not self._shared:
             raise ValueError("shared must hold at least one parameter, got none")
         devices = sorted({str(p.device) for p in self._shared})
@@ -89,14 +135,13 @@ class Balancer:
         self._tasks: tuple[str, ...] | None = None if tasks is None else task_names("tasks", tasks)
         if self._tasks is not None:
             method.check_tasks(len(self._tasks))
-        # Jacobian methods draw where the gradients are, the others on the host: m numbers at most.
-        self._device = self._shared[0].device if isinstance(method, JacobianAggregator) else torch.device("cpu")
-        self._generator = torch.Generator(self._device).manual_seed(seed)
+        self._seed = seed
+        self._place: torch.device | None = None  # where the generator draws
+        self._generator = torch.Generator()
         self._states: list[State] | None = None
         self._gradients: TaskGradients | None = None
         self._steps = 0
-        self._window_losses: Tensor | None = None  # of the micro-batches so far; None: no window is open
-        self._window: tuple[Tensor, State] | None = None  # a scalarizer's weights for it, and the state after it
+        self._window: _Window | None = None
 
     # ------------------------------------------------------------------ public
 
@@ -106,6 +151,7 @@ class Balancer:
         *,
         features: Tensor | Sequence[Tensor] | None = None,
         retain_graph: bool = False,
+        scale: Scale | None = None,
     ) -> StepRecord:
         """Compute the update and add it to the `.grad` of the shared parameters, and the private ones' gradients.
 
@@ -119,80 +165,108 @@ class Balancer:
             trunk, for any m. A scalarizer needs no gradients and pays no heed.
         retain_graph:
             Keep the graph for a further backward pass.
+        scale:
+            A number > 0 or a `torch.amp.GradScaler`: the losses, given without it, are multiplied by it before they
+            are back-propagated, so that half-precision gradients do not underflow. The method and the record see
+            losses and gradients without it; every `.grad` holds it, as `scaler.step` and `scaler.unscale_` expect.
 
         Raises
         ------
         TypeError, ValueError
-            Naming the argument, the value and what is allowed; nothing has changed then.
+            Naming the argument, the value and what is allowed; nothing has changed then. Whatever is raised, here or
+            by `accumulate`, an open window of micro-batches is dropped: zero the gradients and start it again.
+
+        Examples
+        --------
+        >>> import mtlgrad
+        >>> w = torch.ones(2, requires_grad=True)
+        >>> optimizer, scaler = torch.optim.SGD([w], lr=0.1), torch.amp.GradScaler("cpu")
+        >>> balancer = mtlgrad.Balancer(mtlgrad.NashMTL(), shared=[w])
+        >>> step = balancer.backward({"a": w[0] ** 2, "b": 3 * w[1]}, scale=scaler)
+        >>> scaler.step(optimizer); scaler.update()
+        >>> w
+        tensor([0.9000, 0.9000], requires_grad=True)
         """
-        ordered = self._ordered(losses)
-        if features is None:
-            if self.method.traits.needs_features:
-                raise ValueError(
-                    f"{self.method.name} works at the shared representation z: call backward(..., features=z)"
-                )
-        else:
-            features = features_of(features)
-            if self.method.traits.stateful and isinstance(self.method, JacobianAggregator):
-                raise ValueError(
-                    f"{self.method.name} averages gradients over steps, and those at features= belong to one batch"
-                )
-            if self.method.traits.needs_features and len(features) != 1:
-                raise ValueError(f"{self.method.name} works at one representation, got {len(features)} features")
-            if self._window_losses is not None or self._group_names:
-                what = "groups=" if self._group_names else "accumulate()"
-                raise ValueError(f"features= takes one decision on one batch's representation: not with {what}")
+        tasks = self._tasks
         try:
-            if isinstance(self.method, Scalarizer):
-                record = self._scalarize(self.method, ordered, retain_graph, last=True)
-            elif (settled := self._foreseen()) is not None:
-                record = self._backward_settled(*settled, ordered, retain_graph)
-            elif features is not None:
-                record = self._backward_at(ordered, features, retain_graph)
-            else:
-                self._collect(ordered, retain_graph=retain_graph or self.apply == "loss")
-                record = self._backward_through(ordered, retain_graph)
+            now = self._given(losses, scale)
+            if self._window is not None and self._window.of not in (None, self._window.count + 1):
+                raise ValueError(
+                    f"of={self._window.of} announced that many micro-batches, and this backward() ends a window of "
+                    f"{self._window.count + 1}"
+                )
+            record = self._step(now, self._representations(features), retain_graph)
+        except BaseException:
+            self._tasks = tasks
+            raise
         finally:
-            self._window_losses = self._window = None
+            self._window = None
         self._steps += 1
         return record
 
-    def accumulate(self, losses: Mapping[str, Tensor]) -> None:
+    def accumulate(self, losses: Mapping[str, Tensor], *, of: int | None = None, scale: Scale | None = None) -> None:
         """Add a micro-batch: its gradients join J, and the decision waits for the `backward` of the last one.
 
         The Gramian of summed gradients is not the sum of Gramians, hence this call: k micro-batches are k - 1 calls
-        of `accumulate` and one of `backward`, each with its losses divided by k, and give exactly the update of the
-        large batch. A scalarizer fixes its weights at the first micro-batch.
+        of `accumulate` and one of `backward`, each with its losses divided by k. A method that reads gradients then
+        gives exactly the update of the large batch. A scalarizer back-propagates each micro-batch as it comes: its
+        weights are those of the first one's losses times k, and its state moves once, by the losses of all of them.
+
+        Parameters
+        ----------
+        losses, scale:
+            As in `backward`; the scale must be the same throughout a window.
+        of:
+            k, the number of micro-batches, that of `backward` included; the same at every call. A scalarizer that reads
+            the losses needs it. None: not known, and not checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `backward`.
         """
-        ordered = self._ordered(losses)
-        if isinstance(self.method, Scalarizer):
-            self._scalarize(self.method, ordered, retain_graph=False, last=False)
-        elif self.method.traits.needs_features:
-            raise ValueError(f"{self.method.name} decides at one batch's representation: not with accumulate()")
-        elif self.apply == "loss":
-            raise ValueError(
-                "apply='loss' back-propagates the weighted losses once the weights are known, and by then the graphs "
-                "of earlier micro-batches are gone: use apply='shared' with accumulate()"
-            )
-        else:
-            self._collect(ordered, retain_graph=False)
-            self._add_losses(ordered)
+        tasks = self._tasks
+        try:
+            now = self._given(losses, scale)
+            self._check_window(of)
+            opened = self._window
+            weights, draws = (None, None) if opened is None else (opened.weights, opened.draws)
+            if not isinstance(self.method, Scalarizer):
+                self._collect(now, retain_graph=False)
+            else:
+                if weights is None:
+                    draws = self._source().clone_state()
+                    whole, state = now.values * (of or 1), self._scalarizer_state(self.method, now.values)
+                    weights, _ = _weigh(self.method, whole, state, self._source())
+                _backward(_weighted(weights, now.graph), retain_graph=False, inputs=self._inputs())
+            count = 1 if opened is None else opened.count + 1
+            self._window = _Window(now.values, count, of, scale, weights, draws)
+        except BaseException:
+            self._tasks, self._window = tasks, None
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs; taken between steps, not inside a window of micro-batches."""
-        if self._window_losses is not None:
+        if self._window is not None:
             raise ValueError("state_dict() inside a window of micro-batches: call backward() to end it first")
         return {
             "method": self.method.name,
             "layout": (self.apply, self._group_names),
             "tasks": self._tasks,
             "states": self._states,
-            "generator": self._generator.get_state(),
+            "generator": self._source().get_state(),
             "steps": self._steps,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Undo `state_dict`, on a Balancer built with the same arguments, fresh or not."""
+        """Undo `state_dict`, on a Balancer built with the same arguments, fresh or not.
+
+        Raises
+        ------
+        ValueError
+            Naming what differs: the method, `apply`, the groups, the tasks, the shape of the shared parameters, or for
+            a stochastic method the kind of device; nothing has changed then.
+        """
         missing = {"method", "layout", "tasks", "states", "generator", "steps"} - set(state)
         if missing:
             raise ValueError(f"state lacks {', '.join(sorted(missing))}: not the state_dict of a Balancer")
@@ -204,36 +278,121 @@ class Balancer:
         tasks = self._tasks if state["tasks"] is None else tuple(state["tasks"])
         if self._tasks is not None and tasks != self._tasks:
             raise ValueError(f"state is of tasks {tasks}, this Balancer's are {self._tasks}")
+        if state["states"] is not None:
+            check_states(state["states"], self._blank_states(len(tasks or ())))
+        draws, own = state["generator"].cpu(), self._source().get_state()
+        same_kind = draws.shape == own.shape
+        if self.method.traits.stochastic and not same_kind:
+            raise ValueError(
+                f"state's generator holds {len(draws)} bytes and this Balancer's, on {self._place}, {len(own)}: "
+                f"{self.method.name} went on drawing on another kind of device"
+            )
         self._tasks = tasks
-        place = self._state_device()
-        self._states = None if state["states"] is None else [_placed(one, place) for one in state["states"]]
-        self._generator.set_state(state["generator"].cpu())
+        self._states = copy.deepcopy(state["states"])
+        if same_kind:
+            self._source().set_state(draws)
         self._steps = state["steps"]
-        self._window_losses = self._window = None
+        self._window = None
+
+    # ---------------------------------------------------------------- what is given
+
+    def _given(self, losses: Mapping[str, Tensor], scale: Scale | None) -> _Losses:
+        """The losses in task order, once names, values and scale are known to be right."""
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            raise RuntimeError(
+                f"Balancer works in one process, and this is one of {dist.get_world_size()}: each rank would decide "
+                "from its own gradients, and the ranks would drift apart"
+            )
+        names = check_losses(losses, self._tasks)
+        self.method.check_tasks(len(names))
+        self._tasks = self._tasks or names
+        graph = [losses[name].reshape(()) for name in self._tasks]
+        values = torch.stack([loss.detach() for loss in graph])
+        factor = scale_factor(scale, graph[0])
+        if self._window is not None:
+            if scale != self._window.scale:
+                raise ValueError(
+                    "scale must be the same for all micro-batches of a window, "
+                    f"got {scale!r} after {self._window.scale!r}"
+                )
+            values = self._window.values + values
+        return _Losses(graph if factor is None else [factor * loss for loss in graph], values, factor)
+
+    def _representations(self, features: Tensor | Sequence[Tensor] | None) -> list[Tensor] | None:
+        """The features as a list, once they are known to be right; None: there are none."""
+        traits = self.method.traits
+        if features is None:
+            if traits.needs_features:
+                raise ValueError(
+                    f"{self.method.name} works at the shared representation z: call backward(..., features=z)"
+                )
+            return None
+        found = features_of(features)
+        if traits.stateful and isinstance(self.method, JacobianAggregator):
+            raise ValueError(
+                f"{self.method.name} averages gradients over steps, and those at features= belong to one batch"
+            )
+        if traits.needs_features and len(found) != 1:
+            raise ValueError(f"{self.method.name} works at one representation, got {len(found)} features")
+        if self._window is not None or self._group_names:
+            what = "groups=" if self._group_names else "accumulate()"
+            raise ValueError(f"features= takes one decision on one batch's representation: not with {what}")
+        return found
+
+    def _check_window(self, of: int | None) -> None:
+        """Whether this method can take a further micro-batch, in a window of `of`."""
+        if of is not None:
+            check_integer("of", of, low=1)
+        if self._window is not None and of != self._window.of:
+            raise ValueError(f"of must be the same throughout a window, got {of} after {self._window.of}")
+        traits = self.method.traits
+        if of is None and traits.needs_losses and isinstance(self.method, Scalarizer):
+            raise ValueError(
+                f"{self.method.name} fixes its weights at the first micro-batch and must know how much of the losses "
+                "that is: call accumulate(losses, of=k), k the number of micro-batches, that of backward() included"
+            )
+        if traits.needs_features:
+            raise ValueError(f"{self.method.name} decides at one batch's representation: not with accumulate()")
+        if self.apply == "loss" and not isinstance(self.method, Scalarizer):
+            raise ValueError(
+                "apply='loss' back-propagates the weighted losses once the weights are known, and by then the graphs "
+                "of earlier micro-batches are gone: use apply='shared' with accumulate()"
+            )
 
     # ------------------------------------------------------- gradients of tasks
 
-    def _collect(self, losses: list[Tensor], *, retain_graph: bool) -> None:
+    def _collect(self, now: _Losses, *, retain_graph: bool) -> TaskGradients:
         """One backward pass a task: rows of J for the shared parameters, `.grad` for the private ones."""
-        if self._gradients is None:
-            self._gradients = TaskGradients(self._shared, len(losses), blocks=self._group_sizes)
-        if self._window_losses is None:
-            self._gradients.zero()
+        found = self._buffer(len(now.graph), wide=now.scale is not None)
+        divisor = None if now.scale is None else now.scale.to(found.matrix.device)
         # With apply="loss" the private parameters wait for the weighted pass.
         inputs = [p for p in self._shared if p.requires_grad] if self.apply == "loss" else self._inputs()
         # The rows of J are read off `.grad`, for `Tensor.backward` supports more than `autograd.grad` does: reentrant
         # checkpointing, gradient hooks, parameters that nobody listed. What was there is set aside meanwhile.
         kept = [p.grad for p in self._shared]
         try:
-            for task, loss in enumerate(losses):
+            for task, loss in enumerate(now.graph):
                 for p in self._shared:
                     p.grad = None
                 if inputs != []:  # a frozen trunk has zero gradients
-                    _backward(loss, retain_graph=retain_graph or task < len(losses) - 1, inputs=inputs)
-                self._gradients.add(task, [p.grad for p in self._shared])
+                    _backward(loss, retain_graph=retain_graph or task < len(now.graph) - 1, inputs=inputs)
+                found.add(task, [p.grad for p in self._shared], divisor=divisor)
         finally:
             for p, old in zip(self._shared, kept, strict=True):
                 p.grad = old
+        return found
+
+    def _buffer(self, m: int, *, wide: bool) -> TaskGradients:
+        """Where J goes: zeros, or inside a window the rows so far."""
+        if self._gradients is not None and self._gradients.fits(self._shared, m, wide=wide):
+            if self._window is None:
+                self._gradients.zero()
+            return self._gradients
+        if self._window is not None:
+            raise ValueError("shared parameters changed their dtype or device inside a window of micro-batches")
+        self._gradients = None  # the old one makes room
+        self._gradients = TaskGradients(self._shared, m, blocks=self._group_sizes, wide=wide)
+        return self._gradients
 
     def _inputs(self) -> list[Tensor] | None:
         """What a backward pass may touch; None: everything."""
@@ -241,89 +400,109 @@ class Balancer:
             return None
         return [p for p in [*self._shared, *self._private] if p.requires_grad]
 
-    # ------------------------------------------------------------ three ways on
+    # ------------------------------------------------------------- the ways on
 
-    def _backward_through(self, losses: list[Tensor], retain_graph: bool) -> StepRecord:
-        """From J over the shared parameters to their `.grad`."""
-        assert self._gradients is not None
-        values = self._add_losses(losses)
-        decision = self._ask(self._gradients.block_matrices(), values)
-        if self.apply == "loss":
-            self._backward_weighted(decision, losses, retain_graph)
+    def _step(self, now: _Losses, features: list[Tensor] | None, retain_graph: bool) -> StepRecord:
+        """The way that costs least for this method at this step."""
+        if isinstance(self.method, Scalarizer):
+            return self._backward_scalarized(self.method, now, retain_graph)
+        settled = self._foreseen()
+        if settled is None:
+            self.method.check_values(now.values)
+        elif self.apply == "loss" and not self._due():
+            return self._backward_settled(*settled, now, retain_graph)
+        if features is not None:
+            record = self._backward_at(now, features, retain_graph)
         else:
-            for p, piece in zip(self._shared, self._gradients.split(decision.direction), strict=True):
-                if piece is not None:
-                    p.grad = piece if p.grad is None else p.grad.add_(piece)
-        return self._record(values, decision)
+            record = self._backward_through(now, retain_graph)
+        return record if settled is None else dataclasses.replace(record, settled=True)
 
-    def _backward_at(self, losses: list[Tensor], features: list[Tensor], retain_graph: bool) -> StepRecord:
-        """The decision at the representation: m passes through the heads, one through everything."""
-        values = self._add_losses(losses)
-        gradients = _task_gradients(losses, features)
-        decision = self._ask([gradients.matrix], values, features[0])
+    def _backward_through(self, now: _Losses, retain_graph: bool) -> StepRecord:
+        """From J over the shared parameters to their `.grad`."""
+        gradients = self._collect(now, retain_graph=retain_graph or self.apply == "loss")
+        decision = self._ask(gradients.block_matrices(), now.values)
         if self.apply == "loss":
-            self._backward_weighted(decision, losses, retain_graph)
-            return self._record(values, decision)
+            self._backward_weighted(decision, now, retain_graph)
+        else:
+            for p, piece in zip(self._shared, gradients.split(_scaled(decision.direction, now)), strict=True):
+                old = p.grad
+                if old is None:
+                    p.grad = piece
+                elif piece is not None:
+                    p.grad = piece + old if old.is_sparse else old.add_(piece)
+        return self._record(now, decision)
+
+    def _backward_at(self, now: _Losses, features: list[Tensor], retain_graph: bool) -> StepRecord:
+        """The decision at the representation: m passes through the heads, one through everything."""
+        gradients = _task_gradients(now, features)
+        if gradients.untouched:
+            raise ValueError(
+                f"features[{gradients.untouched[0]}]: no loss depends on it; pass the very tensor that the heads are "
+                "fed with, not a copy or a view made beside it"
+            )
+        decision = self._ask([gradients.matrix], now.values, features[0])
+        if self.apply == "loss":
+            self._backward_weighted(decision, now, retain_graph)
+            return self._record(now, decision)
         # The heads take their own tasks' gradients from the plain sum; at z the direction replaces what arrives.
         handles = [
             z.register_hook(lambda _, piece=piece: piece)
-            for z, piece in zip(features, gradients.split(decision.direction), strict=True)
-            if piece is not None
+            for z, piece in zip(features, gradients.split(_scaled(decision.direction, now)), strict=True)
         ]
         try:
-            _backward(torch.stack(losses).sum(), retain_graph=retain_graph, inputs=self._inputs())
+            _backward(torch.stack(now.graph).sum(), retain_graph=retain_graph, inputs=self._inputs())
         finally:
             for handle in handles:
                 handle.remove()
-        return self._record(values, decision)
+        return self._record(now, decision)
 
-    def _backward_weighted(self, decision: Decision, losses: list[Tensor], retain_graph: bool) -> None:
+    def _backward_weighted(self, decision: Decision, now: _Losses, retain_graph: bool) -> None:
         assert decision.weights is not None
-        _backward(_weighted(decision.weights, losses), retain_graph=retain_graph, inputs=self._inputs())
+        _backward(_weighted(decision.weights, now.graph), retain_graph=retain_graph, inputs=self._inputs())
 
-    def _backward_weights(self, weights: Tensor, losses: list[Tensor], values: Tensor, retain_graph: bool) -> Tensor:
+    def _backward_weights(self, weights: Tensor, now: _Losses, retain_graph: bool) -> Tensor:
         """One pass with weights that were settled without gradients; whether losses and shared gradients are finite."""
-        _backward(_weighted(weights, losses), retain_graph=retain_graph, inputs=self._inputs())
+        _backward(_weighted(weights, now.graph), retain_graph=retain_graph, inputs=self._inputs())
         gradients = [p.grad for p in self._shared if p.grad is not None]
-        finite = [gradient.isfinite().all() for gradient in gradients]
-        return torch.stack([values.isfinite().all().to(self._shared[0].device), *finite]).all()
+        finite = [(g._values() if g.is_sparse else g).isfinite().all() for g in gradients]
+        return torch.stack([now.values.isfinite().all().to(self._shared[0].device), *finite]).all()
 
     def _foreseen(self) -> tuple[Tensor, State] | None:
-        """The weights that need no gradient this step, with the state after it; None: the gradients are due."""
-        if self.apply != "loss" or self._states is None or not isinstance(self.method, GramAggregator):
+        """The weights that need no gradient this step, with the state after it; None: the method is to be asked."""
+        if self._states is None or not isinstance(self.method, GramAggregator):
             return None
-        return None if self._due() else self.method.foreseen(self._states[0])
+        return self.method.foreseen(self._states[0])
 
-    def _backward_settled(self, weights: Tensor, new: State, losses: list[Tensor], retain_graph: bool) -> StepRecord:
+    def _backward_settled(self, settled: Tensor, new: State, now: _Losses, retain_graph: bool) -> StepRecord:
         """One backward pass, of the losses weighted as was settled before."""
         assert self._states is not None
-        values = self._add_losses(losses)
-        weights = torch.where(values.isfinite().all(), weights.to(values.device), 1)
-        finite = self._backward_weights(weights, losses, values, retain_graph)
-        self._states = [select_state(finite.to(weights.device), new, self._states[0])]
-        return StepRecord(self._tasks or (), values, finite, weights=weights, method=self.method)
+        weights = torch.where(now.values.isfinite().all(), settled.to(now.values.device), 1)
+        finite = self._backward_weights(weights, now, retain_graph)
+        self._states = [select_state(finite.to(settled.device), new, self._states[0])]
+        return StepRecord(self._tasks or (), now.values, finite, weights=weights, method=self.method, settled=True)
 
-    def _scalarize(self, method: Scalarizer, losses: list[Tensor], retain_graph: bool, *, last: bool) -> StepRecord:
-        """One backward pass of the weighted losses; the state moves with the last micro-batch of a window."""
-        diagnose = last and self._due()
+    def _backward_scalarized(self, method: Scalarizer, now: _Losses, retain_graph: bool) -> StepRecord:
+        """One backward pass of the weighted losses; at the end of a window its state moves by the losses of all."""
+        old = self._scalarizer_state(method, now.values)
         if self._window is None:
-            now = torch.stack([loss.detach() for loss in losses])
-            if self._states is None:
-                self._states = [method.init(len(losses), device=now.device)]
-            weights, new = method.step(now, self._states[0], generator=self._generator)
-            self._window = torch.where(now.isfinite().all(), weights, 1), new
-        weights, new = self._window
-        values = self._add_losses(losses)
+            weights, new = _weigh(method, now.values, old, self._source())
+        else:
+            # The same draws once more: the step that the large batch would have taken, but for its weights.
+            assert self._window.weights is not None
+            weights, (_, new) = self._window.weights, _weigh(method, now.values, old, self._window.draws)
         gram = alignment = norm = None
         trainable = [p for p in self._shared if p.requires_grad]
-        if diagnose and trainable:
-            gram = _task_gradients(losses, trainable).gram()
+        if self._due() and trainable:
+            gram = _task_gradients(now, trainable).gram()
             alignment, norm = outcome(gram, weights.to(gram))
-        finite = self._backward_weights(weights, losses, values, retain_graph)
-        assert self._states is not None
-        if last:
-            self._states = [select_state(finite, new, self._states[0])]
-        return StepRecord(self._tasks or (), values, finite, gram, weights, alignment, norm, method=method)
+        finite = self._backward_weights(weights, now, retain_graph)
+        self._states = [select_state(finite, new, old)]
+        return StepRecord(self._tasks or (), now.values, finite, gram, weights, alignment, norm, method=method)
+
+    def _scalarizer_state(self, method: Scalarizer, values: Tensor) -> State:
+        if self._states is None:
+            return method.init(len(values), device=values.device)
+        return _placed(self._states[0], values.device)
 
     # -------------------------------------------------------------- bookkeeping
 
@@ -331,15 +510,17 @@ class Balancer:
         """The method's decision on each column block, with the state that belongs to it."""
         assert isinstance(self.method, GradientAggregator)
         if self._states is None:
-            self._states = [
+            states = [
                 self.method.init_like(block)
                 if isinstance(self.method, JacobianAggregator)
-                else self.method.init(block.shape[0], device=self._state_device())
+                else self.method.init(block.shape[0])
                 for block in blocks
             ]
-        states = self._states
+        else:
+            states = self._states
+        states = [_placed(state, self._state_device(blocks[0])) for state in states]
         decisions = [
-            decide(self.method, block, values, state, self._generator, features)
+            decide(self.method, block, values, state, self._source(), features)
             for block, state in zip(blocks, states, strict=True)
         ]
         if len(decisions) > 1 and not all(bool(decision.finite) for decision in decisions):
@@ -347,17 +528,36 @@ class Balancer:
         self._states = [decision.state for decision in decisions]
         return merge(decisions) if self._group_names else decisions[0]
 
-    def _state_device(self) -> torch.device:
+    def _state_device(self, block: Tensor) -> torch.device:
         """Where the method's state lives: with what the method is fed."""
         solves = isinstance(self.method, GramAggregator)
-        if solves and not (self.method.traits.closed_form_pair and len(self._tasks or ()) == 2):
+        if solves and not (self.method.traits.closed_form_pair and len(block) == 2):
             return torch.device("cpu")
-        return self._shared[0].device
+        return block.device
 
-    def _record(self, values: Tensor, decision: Decision) -> StepRecord:
+    def _blank_states(self, m: int) -> list[State]:
+        """States as they are at first, for their names and shapes; those that are as long as J weigh nothing."""
+        if not isinstance(self.method, JacobianAggregator):
+            return [self.method.init(m) for _ in self._group_names or ("all",)]
+        sizes = [p.numel() for p in self._shared]
+        widths, first = [], 0
+        for count in self._group_sizes or [len(sizes)]:
+            widths.append(sum(sizes[first : first + count]))
+            first += count
+        return [self.method.init_like(torch.empty(m, width, device="meta")) for width in widths]
+
+    def _source(self) -> torch.Generator:
+        """What the method draws from: on the host, m numbers at most, or for Jacobian methods where J is."""
+        jacobian = isinstance(self.method, JacobianAggregator)
+        place = self._shared[0].device if jacobian else torch.device("cpu")
+        if place != self._place:  # the first call, or the model has moved: its old draws mean nothing elsewhere
+            self._place, self._generator = place, torch.Generator(place).manual_seed(self._seed)
+        return self._generator
+
+    def _record(self, now: _Losses, decision: Decision) -> StepRecord:
         return StepRecord(
             tasks=self._tasks or (),
-            losses=values,
+            losses=now.values,
             finite=decision.finite,
             gram=decision.gram,
             weights=decision.weights,
@@ -369,34 +569,30 @@ class Balancer:
 
     def _due(self) -> bool:
         """Whether this step measures the Gramian though it need not (a window's earlier graphs are gone)."""
-        if self.diagnose_every == 0 or self._window_losses is not None:
+        if self.diagnose_every == 0 or self._window is not None:
             return False
         return self._steps % self.diagnose_every == 0
 
-    def _add_losses(self, losses: list[Tensor]) -> Tensor:
-        values = torch.stack([loss.detach() for loss in losses])
-        self._window_losses = values if self._window_losses is None else self._window_losses + values
-        return self._window_losses
 
-    def _ordered(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
-        """The losses in task order, once names and values are known to be right."""
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            raise RuntimeError(
-                f"Balancer works in one process, and this is one of {dist.get_world_size()}: each rank would decide "
-                "from its own gradients, and the ranks would drift apart"
-            )
-        names = check_losses(losses, self._tasks)
-        self.method.check_tasks(len(names))
-        self._tasks = self._tasks or names
-        return [losses[name].reshape(()) for name in self._tasks]
-
-
-def _task_gradients(losses: list[Tensor], inputs: list[Tensor]) -> TaskGradients:
+def _task_gradients(now: _Losses, inputs: list[Tensor]) -> TaskGradients:
     """J at `inputs`, leaving `.grad` and the graph alone."""
-    gradients = TaskGradients(inputs, len(losses))
-    for task, loss in enumerate(losses):
-        gradients.add(task, torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True))
+    gradients = TaskGradients(inputs, len(now.graph), wide=now.scale is not None)
+    divisor = None if now.scale is None else now.scale.to(gradients.matrix.device)
+    for task, loss in enumerate(now.graph):
+        found = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
+        gradients.add(task, found, divisor=divisor)
     return gradients
+
+
+def _scaled(direction: Tensor, now: _Losses) -> Tensor:
+    """d [n] as `.grad` has it: times the scale."""
+    return direction if now.scale is None else direction * now.scale.to(direction.device)
+
+
+def _weigh(method: Scalarizer, values: Tensor, state: State, draws: torch.Generator | None) -> tuple[Tensor, State]:
+    """A scalarizer's weights [m], 1 where the losses are not finite, and the state after them."""
+    weights, new = method.step(values, state, generator=draws)
+    return torch.where(values.isfinite().all(), weights, 1), new
 
 
 def _weighted(weights: Tensor, losses: list[Tensor]) -> Tensor:
@@ -416,7 +612,5 @@ def _backward(loss: Tensor, *, retain_graph: bool, inputs: list[Tensor] | None) 
 
 
 def _placed(state: State, device: torch.device) -> State:
-    """A copy of `state` with its tensors on `device`."""
-    return {
-        name: value.detach().clone().to(device) if isinstance(value, Tensor) else value for name, value in state.items()
-    }
+    """`state` with its tensors on `device`."""
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in state.items()}

@@ -40,7 +40,11 @@ class StepRecord:
     losses: Tensor
     """[m]; the sum over micro-batches."""
     finite: Tensor
-    """bool []; False: a loss or a shared gradient was not finite, `.grad` is not finite either, state did not move."""
+    """bool []; False: a loss or a shared gradient was not finite, the method was not asked and its state did not move.
+
+    `.grad` got the plain sum: not finite either, so that a GradScaler skips the step, unless only the value of a loss
+    was not (one that became infinite by a constant still has its gradient).
+    """
     gram: Tensor | None = None
     """G = J J^T [m, m], over all shared parameters (or the features)."""
     weights: Tensor | None = None
@@ -52,6 +56,8 @@ class StepRecord:
     groups: tuple[str, ...] = ()
     """Names of the parameter groups, when the Balancer decides per group."""
     method: Method | None = field(default=None, repr=False)
+    settled: bool = False
+    """The weights were known before the gradients: the method was not asked about these (`Every`, in between)."""
 
     @property
     def norms(self) -> Tensor | None:
@@ -90,27 +96,32 @@ class StepRecord:
 
     @property
     def inner_after(self) -> Tensor | None:
-        """g~1 . g~2 [], for two tasks and a method that harmonises each task's gradient before summing."""
+        """g~1 . g~2 [], for two tasks and a method that harmonises each task's gradient before summing.
+
+        NaN on a step that was not finite: the method was not asked.
+        """
         if self.gram is None or len(self.tasks) != 2 or self.groups:
             return None
         if not isinstance(self.method, HarmonizingAggregator):
             return None
-        parts = self.method.parts(self.gram)
-        return (parts @ self.gram @ parts.T)[0, 1]
+        seen = self._seen(self.gram)
+        parts = self.method.parts(seen)
+        return torch.where(self.finite, (parts @ seen @ parts.T)[0, 1], torch.nan)
 
     @property
     def fell_back(self) -> Tensor | None:
         """bool []: the method's definition had no answer at this Gramian and its documented substitute was taken.
 
-        Asked for again here, which repeats part of the decision. None for a method that does not read the Gramian,
-        and with groups, whose own Gramians are not kept.
+        Asked for again here, which repeats part of the decision. False on a step whose weights were settled before.
+        None for a method that does not read the Gramian, and with groups, whose own Gramians are not kept.
         """
         if self.gram is None or self.groups or not isinstance(self.method, GramAggregator):
             return None
-        # Where G is not finite the Balancer took the plain sum: the method was not asked.
-        safe = torch.eye(len(self.gram), dtype=self.gram.dtype, device=self.gram.device)
-        asked = torch.where(self.finite, self.gram, safe)
-        return self.method.fell_back(asked) & self.finite
+        return self.method.fell_back(self._seen(self.gram)) & (self.finite & (not self.settled))
+
+    def _seen(self, gram: Tensor) -> Tensor:
+        """G, or where the step was not finite something harmless: the method was not asked then."""
+        return torch.where(self.finite, gram, torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain floats, lists and None, for a log or a JSON file. Reads every tensor, so it waits for the device."""

@@ -24,6 +24,8 @@ class TaskGradients:
         Number of tasks.
     blocks:
         Cuts the parameters into consecutive groups: the number of parameters in each. None: one group.
+    wide:
+        Whether the buffer is at least float32: half-precision gradients that `add` divides may leave their own range.
 
     >>> w = torch.zeros(2)
     >>> J = TaskGradients([w], m=2)
@@ -35,12 +37,14 @@ class TaskGradients:
     tensor([1., 1.])
     """
 
-    def __init__(self, parameters: Sequence[Tensor], m: int, *, blocks: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, parameters: Sequence[Tensor], m: int, *, blocks: Sequence[int] | None = None, wide: bool = False
+    ) -> None:
         self._shapes = [p.shape for p in parameters]
         self._dtypes = [p.dtype for p in parameters]
         self._sizes = [p.numel() for p in parameters]
-        dtype = self._dtypes[0]
-        for other in self._dtypes[1:]:
+        dtype = torch.float32 if wide else self._dtypes[0]
+        for other in self._dtypes:
             dtype = torch.promote_types(dtype, other)
         self.matrix = torch.zeros(m, sum(self._sizes), dtype=dtype, device=parameters[0].device)
         self._views = [self._unflatten(row) for row in self.matrix]
@@ -54,13 +58,31 @@ class TaskGradients:
             self._blocks.append(slice(start, start + width))
             first += count
 
+    @property
+    def untouched(self) -> list[int]:
+        """Which parameters no task has had a gradient for."""
+        return [k for k, touched in enumerate(self._touched) if not touched]
+
+    def fits(self, parameters: Sequence[Tensor], m: int, *, wide: bool) -> bool:
+        """Whether a buffer made for these arguments would be no other."""
+        dtype = self.matrix.dtype
+        return (
+            len(self.matrix) == m
+            and self.matrix.device == parameters[0].device
+            and self._dtypes == [p.dtype for p in parameters]
+            and (not wide or dtype == torch.promote_types(dtype, torch.float32))
+        )
+
     def zero(self) -> None:
         """Forget every gradient."""
         self.matrix.zero_()
         self._touched = [False] * len(self._touched)
 
-    def add(self, task: int, gradients: Sequence[Tensor | None]) -> None:
-        """Add one gradient per parameter to row `task`; None counts as zero, sparse gradients are made dense."""
+    def add(self, task: int, gradients: Sequence[Tensor | None], *, divisor: Tensor | None = None) -> None:
+        """Add one gradient per parameter to row `task`, each divided by `divisor` [].
+
+        None counts as zero, sparse gradients are made dense.
+        """
         targets, sources = [], []
         for k, gradient in enumerate(gradients):
             if gradient is None:
@@ -68,6 +90,8 @@ class TaskGradients:
             self._touched[k] = True
             targets.append(self._views[task][k])
             sources.append(gradient.to_dense() if gradient.layout != torch.strided else gradient)
+        if divisor is not None and sources:
+            sources = list(torch._foreach_div([source.to(self.matrix.dtype) for source in sources], divisor))
         if targets:
             torch._foreach_add_(targets, sources)
 

@@ -98,6 +98,13 @@ class Method(ABC):
             allowed = f"exactly {low}" if low == high else f"at least {low}" if high is None else f"{low} to {high}"
             raise ValueError(f"{type(self).__name__} is defined for {allowed} tasks, got m={m}")
 
+    def check_values(self, losses: Tensor) -> None:  # noqa: B027 - most are defined for any
+        """Raise ValueError where the method is not defined for these losses [m].
+
+        Of a method that reads gradients the `Balancer` asks this before it computes any, so that a refused step leaves
+        nothing behind; `step` refuses them too.
+        """
+
 
 def check_losses(method: Method, losses: Tensor | None, m: int | None = None) -> None:
     """Raise when `losses` is missing though `method` needs it, or is not a vector of `m` floats."""

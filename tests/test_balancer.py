@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import mtlgrad
 from mtlgrad import (
     GH,
     MGDA,
+    UW,
     Balancer,
     CAGrad,
+    Every,
     Fixed,
     GHPlusPlus,
     GradDrop,
     Mean,
+    MoCo,
     PCGrad,
+    Scalarizer,
     Sum,
 )
-from tests.nets import Net, batch, flat, grads, jacobian
+from tests.nets import Losses, Net, batch, flat, grads, jacobian
 
 METHODS = [
     Sum(),
@@ -277,12 +282,59 @@ def test_compiled_model() -> None:
     torch.testing.assert_close(grads(net), plain)
 
 
-def test_sparse_gradients() -> None:
-    table = nn.Embedding(6, 3, sparse=True, dtype=torch.float64)
+@pytest.mark.parametrize("apply", ["shared", "loss"])
+@pytest.mark.parametrize("method", [Sum(), UW(), GH(), Every(2, GH())], ids=lambda m: m.name)
+def test_sparse_gradients(method: mtlgrad.Method, apply: Literal["shared", "loss"]) -> None:
+    rows = torch.tensor([0, 2, 2])
+
+    def run(sparse: bool) -> Tensor:
+        torch.manual_seed(0)
+        table = nn.Embedding(6, 3, sparse=sparse, dtype=torch.float64)
+
+        def losses() -> Losses:
+            z = table(rows)
+            return {"a": z.square().sum(), "b": -(z.sum())}
+
+        losses()["a"].backward()  # a gradient that is there already
+        balancer = Balancer(method, table.parameters(), apply=apply)
+        for _ in range(3):  # more than one: `Every` holds its weights in between
+            assert bool(balancer.backward(losses()).finite)
+        if apply == "shared" or isinstance(method, Scalarizer):
+            balancer.accumulate(losses(), of=2)
+            balancer.backward(losses())
+        assert table.weight.grad is not None
+        return table.weight.grad.to_dense()
+
+    got = run(sparse=True)
+    torch.testing.assert_close(got, run(sparse=False))
+    assert torch.count_nonzero(got[1]) == 0
+
+
+def test_an_infinite_entry_of_a_sparse_gradient_is_seen() -> None:
+    table = nn.Embedding(6, 3, sparse=True)
     z = table(torch.tensor([0, 2, 2]))
-    step = Balancer(GH(), table.parameters()).backward({"a": z.square().sum(), "b": -(z.sum())})
-    assert step.gram.isfinite().all()  # type: ignore[union-attr]
-    assert torch.count_nonzero(table.weight.grad[1]) == 0  # type: ignore[index]
+    step = Balancer(Sum(), table.parameters()).backward({"a": (z * 0).clamp(min=0).sum().sqrt(), "b": z.sum()})
+    assert bool(step.losses.isfinite().all())
+    assert not bool(step.finite)
+
+
+def test_parameters_that_change_their_precision() -> None:
+    net, x = Net(), batch()
+    for method in (GH(), GradDrop(), MoCo(), Sum()):
+        net.double()
+        balancer = Balancer(method, net.trunk.parameters())
+        balancer.backward(net.losses(x))
+        net.zero_grad()
+        net.float()
+        balancer.backward(net.losses(x.float()))
+        assert net.trunk[0].weight.grad.dtype == torch.float32  # type: ignore[union-attr]
+        got = grads(net)
+        net.zero_grad()
+        again = Balancer(method, net.trunk.parameters())
+        again.backward(net.losses(x.float()))
+        if not (method.traits.stochastic or method.traits.stateful):
+            torch.testing.assert_close(got, grads(net))
+        net.zero_grad()
 
 
 def test_one_task_is_plain_backward() -> None:

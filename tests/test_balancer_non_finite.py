@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 
 import pytest
@@ -25,6 +26,7 @@ from mtlgrad import (
     MoCo,
     PCGrad,
     Sum,
+    catalog,
 )
 from tests.nets import Losses, Net, batch, flat, grads
 
@@ -69,6 +71,21 @@ def test_a_finite_loss_with_an_infinite_gradient_is_seen(method: mtlgrad.Method)
         assert all(torch.equal(one[name], value) for name, value in old.items())
 
 
+@pytest.mark.parametrize("method", [GH(), MoCo(), UW()], ids=lambda m: m.name)
+def test_a_loss_that_is_infinite_by_a_constant_has_its_gradient(method: mtlgrad.Method) -> None:
+    net, x = Net(), batch()
+    sum(net.losses(x).values()).backward()  # type: ignore[union-attr]
+    plain = grads(net)
+    net.zero_grad()
+    losses = net.losses(x)
+    balancer = Balancer(method, net.trunk.parameters())
+    step = balancer.backward({"a": losses["a"] + math.inf, "b": losses["b"]})
+    assert not bool(step.finite)
+    torch.testing.assert_close(grads(net), plain)
+    for state in balancer.state_dict()["states"]:
+        assert all(not value.any() or name == "weights" for name, value in state.items()), "it has not moved"
+
+
 def test_one_bad_group_holds_back_all_of_them() -> None:
     w, v = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
     balancer = Balancer(GradVac(), [w, v], groups="tensor")
@@ -85,7 +102,7 @@ def test_one_bad_group_holds_back_all_of_them() -> None:
 def test_a_window_that_ends_badly_moves_no_state() -> None:
     w = nn.Parameter(torch.ones(2))
     balancer = Balancer(UW(lr=1.0), [w])
-    balancer.accumulate({"a": w.sum(), "b": w.square().sum()})
+    balancer.accumulate({"a": w.sum(), "b": w.square().sum()}, of=2)
     step = balancer.backward({"a": w.sum() * math.nan, "b": w.square().sum()})
     assert not bool(step.finite)
     (state,) = balancer.state_dict()["states"]
@@ -96,7 +113,7 @@ def test_a_refused_micro_batch_opens_no_window() -> None:
     w = nn.Parameter(torch.ones(2))
     balancer = Balancer(SILS(), [w])
     with pytest.raises(ValueError, match="SILS"):
-        balancer.accumulate({"a": -w.sum(), "b": w.sum()})
+        balancer.accumulate({"a": -w.sum(), "b": w.sum()}, of=2)
     assert balancer.backward({"a": w.sum(), "b": 2 * w.sum()}).losses.tolist() == [2.0, 4.0]
 
 
@@ -123,7 +140,8 @@ def test_features_of_one_batch_are_not_averaged_over_steps() -> None:
         Balancer(MoCo(), net.trunk.parameters()).backward(net.losses_at(z), features=z)
 
 
-def test_loss_scale_changes_nothing_but_the_scale() -> None:
+def test_losses_scaled_beforehand_are_right_for_scale_equivariant_methods() -> None:
+    """What anybody does who scales by hand; `scale=` is right for every method (`test_balancer_scale`)."""
     net, x = Net(), batch()
     for method in (GH(), MGDA(), CAGrad(), GHPlusPlus(form="rotation")):
         net.zero_grad()
@@ -143,9 +161,29 @@ def test_grad_scaler_skips_an_overflow_and_goes_on() -> None:
     start = flat([p.detach().clone() for p in net.parameters()])
     for factor in (math.inf, 1.0):
         optimizer.zero_grad()
-        balancer.backward({t: scaler.scale(loss) * factor for t, loss in net.losses(x).items()})
+        balancer.backward({t: loss * factor for t, loss in net.losses(x).items()}, scale=scaler)
         scaler.step(optimizer)
         scaler.update()
         moved = not torch.equal(flat([p.detach() for p in net.parameters()]), start)
         assert moved == (factor == 1.0)
     assert scaler.get_scale() == 2.0**7
+
+
+@pytest.mark.parametrize(
+    "method", [one for name in catalog.names() for one in catalog.entry(name).methods], ids=lambda m: m.name
+)
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_can_be_logged(method: mtlgrad.Method, bad: str) -> None:
+    net, x = Net(), batch()
+    z = net.trunk(x)
+    losses = net.losses_at(z)
+    tasks = max(2, method.traits.min_tasks)
+    losses |= {str(k): losses["a"] + k for k in range(2, tasks)}
+    losses["a"] = losses["a"] + math.inf if bad == "loss" else losses["a"] * math.inf
+    features = z if method.traits.needs_features else None
+    step = Balancer(method, net.trunk.parameters(), diagnose_every=1).backward(losses, features=features)
+    plain = step.to_dict()
+    json.dumps(plain, allow_nan=False)
+    assert plain["finite"] is False
+    assert plain["inner_after"] is None, "the method was not asked"
+    assert not plain["fell_back"]

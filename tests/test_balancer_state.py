@@ -7,15 +7,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import mtlgrad
 from mtlgrad import (
     GH,
     MGDA,
     Balancer,
+    Ema,
+    Every,
     GHPlusPlus,
     GradDrop,
+    MoCo,
+    Normalised,
     PCGrad,
     Sum,
 )
@@ -61,6 +65,54 @@ def test_state_of_another_method_or_task_is_refused() -> None:
         balancer.state_dict()
 
 
+def test_a_state_that_is_refused_changes_nothing() -> None:
+    net, x = Net(), batch()
+    balancer = Balancer(MoCo(), net.trunk.parameters())
+    balancer.backward(net.losses(x))
+    state = balancer.state_dict()
+    fresh = Balancer(MoCo(), list(net.trunk.parameters())[:1])
+    (one,) = state["states"]
+    cases: list[tuple[Balancer, str, object]] = [
+        (fresh, r"'tracked'.*\[2, 48\].*\[2, 101\].*shared parameters", state),
+        (balancer, r"must hold 1, got 2", {**state, "states": [one, one]}),
+        (balancer, r"'tracked', 'weights'.*\['weights'\]", {**state, "states": [{"weights": one["weights"]}]}),
+    ]
+    for into, words, bad in cases:
+        before = copy.deepcopy(into.state_dict())
+        with pytest.raises(ValueError, match=words):
+            into.load_state_dict(bad)  # type: ignore[arg-type]
+        after = into.state_dict()
+        assert (after["tasks"], after["steps"]) == (before["tasks"], before["steps"])
+        torch.testing.assert_close(after["states"], before["states"])
+    net.zero_grad()
+    fresh.backward({"p": net.losses(x)["a"], "q": net.losses(x)["b"]})  # other names are still free
+
+
+def test_states_of_groups_have_the_groups_sizes() -> None:
+    net, x = Net(), batch()
+    balancer = Balancer(MoCo(), net.trunk.parameters(), groups="tensor")
+    balancer.backward(net.losses(x))
+    fresh = Balancer(MoCo(), net.trunk.parameters(), groups="tensor")
+    fresh.load_state_dict(balancer.state_dict())
+    torch.testing.assert_close(fresh.state_dict()["states"], balancer.state_dict()["states"])
+
+
+def test_a_generator_of_another_device() -> None:
+    net, x = Net(), batch()
+    elsewhere = torch.zeros(16, dtype=torch.uint8)  # as many bytes as a CUDA generator has
+    drawing = Balancer(GradDrop(), net.trunk.parameters())
+    drawing.backward(net.losses(x))
+    fresh = Balancer(GradDrop(), net.trunk.parameters())
+    with pytest.raises(ValueError, match="generator.*16 bytes.*cpu.*GradDrop"):
+        fresh.load_state_dict({**drawing.state_dict(), "generator": elsewhere})
+    assert fresh.state_dict()["tasks"] is None
+    averaging = Balancer(MoCo(), net.trunk.parameters())
+    averaging.backward(net.losses(x))
+    into = Balancer(MoCo(), net.trunk.parameters())
+    into.load_state_dict({**averaging.state_dict(), "generator": elsewhere})  # it never draws
+    assert into.state_dict()["tasks"] == ("a", "b")
+
+
 # ----------------------------------------------------------------------------------- errors
 
 
@@ -74,6 +126,7 @@ def test_constructor_errors() -> None:
         (TypeError, "shared.*list", lambda: Balancer(GH(), shared[0])),
         (TypeError, r"shared\[0\].*tuple.*names", lambda: Balancer(GH(), net.trunk.named_parameters())),  # type: ignore[arg-type]
         (ValueError, r"shared\[0\].*leaf", lambda: Balancer(GH(), [shared[0] * 2])),
+        (TypeError, r"shared\[1\].*complex64", lambda: Balancer(GH(), [shared[0], nn.Parameter(torch.ones(1) * 1j)])),
         (ValueError, "apply.*'shared' or 'loss'.*'heads'", lambda: Balancer(GH(), shared, apply="heads")),  # type: ignore[arg-type]
         (ValueError, "apply='loss'.*GradDrop", lambda: Balancer(GradDrop(), shared, apply="loss")),
         (ValueError, "apply='loss'.*groups", lambda: Balancer(GH(), shared, apply="loss", groups="tensor")),
@@ -116,6 +169,71 @@ def test_backward_errors_leave_everything_as_it_was() -> None:
         torch.testing.assert_close(grads(net), before)
     with pytest.raises(ValueError, match="apply='loss'"):
         Balancer(GH(), net.trunk.parameters(), apply="loss").accumulate(good)
+
+
+def test_a_refused_first_call_leaves_the_names_free() -> None:
+    net, x = Net(), batch()
+    z = net.trunk(x)
+    losses = net.losses_at(z)
+    for method, features, words in (
+        (GH(), x, "does not require grad"),
+        (GH(), z.clone(), "no loss depends on it"),
+        (Normalised(MGDA(), by="loss"), None, "losses >= 0"),
+    ):
+        balancer = Balancer(method, net.trunk.parameters())
+        bad = {"p": -losses["a"], "q": losses["b"], "r": losses["a"]}
+        with pytest.raises(ValueError, match=words):
+            balancer.backward(bad, features=features, retain_graph=True)
+        assert all(p.grad is None for p in net.parameters())
+        balancer.backward(losses, retain_graph=True)
+        net.zero_grad()
+
+
+def test_features_that_no_loss_came_from() -> None:
+    net, x = Net(), batch()
+    for wrong in (
+        lambda z: z.flatten(1).clone(),
+        lambda z: z.detach().requires_grad_(),
+        lambda z: [z, z.clone()],
+    ):
+        for apply in ("shared", "loss"):
+            z = net.trunk(x)
+            balancer = Balancer(GH(), net.trunk.parameters(), apply=apply)  # type: ignore[arg-type]
+            name = r"features\[1\]" if isinstance(wrong(z), list) else r"features\[0\]"
+            with pytest.raises(ValueError, match=f"{name}.*no loss depends on it.*very tensor"):
+                balancer.backward(net.losses_at(z), features=wrong(z))
+            assert all(p.grad is None for p in net.parameters())
+    z = net.trunk(x)
+    zero = {t: loss * 0 for t, loss in net.losses_at(z).items()}
+    step = Balancer(GH(), net.trunk.parameters()).backward(zero, features=z)  # a gradient, of zeros
+    assert bool((step.gram == 0).all())  # type: ignore[union-attr]
+    complex_z = torch.view_as_complex(net.trunk[0](x).view(-1, 2))
+    with pytest.raises(TypeError, match=r"features\[0\].*complex128"):
+        Balancer(GH(), net.trunk.parameters()).backward({"a": complex_z.abs().sum()}, features=complex_z)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Normalised(MGDA(), by="loss"), Normalised(MGDA(), by="loss+"), Ema(Every(2, Normalised(MGDA(), by="loss")))],
+    ids=lambda m: m.name,
+)
+def test_losses_that_a_method_is_not_defined_for_leave_everything_as_it_was(method: mtlgrad.Method) -> None:
+    net, x = Net(), batch()
+    balancer = Balancer(method, net.trunk.parameters())
+    losses = net.losses(x)
+    with pytest.raises(ValueError, match="losses >= 0"):
+        balancer.backward({"a": -losses["a"], "b": losses["b"]})
+    assert all(p.grad is None for p in net.parameters())
+    balancer.accumulate({"a": -0.1 * net.losses(x)["a"], "b": net.losses(x)["b"]})
+    assert bool(balancer.backward(net.losses(x)).finite), "the whole window counts"
+    with pytest.raises(ValueError, match="losses >= 0"):
+        balancer.method.check_values(torch.tensor([-1.0, 1.0]))
+
+
+def test_a_private_parameter_may_be_complex() -> None:
+    w, phase = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    Balancer(GH(), [w], private=[phase]).backward({"a": (w * phase).abs().sum(), "b": w.sum()})
+    assert phase.grad is not None
 
 
 def test_several_ranks_are_refused_rather_than_left_to_drift_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,9 @@ class _Wrapper(StatefulGramAggregator):
     def _inner_init(self, m: int, device: torch.device | None) -> State:
         return _prefixed(self.inner.init(m, device=device))
 
+    def check_values(self, losses: Tensor) -> None:
+        self.inner.check_values(losses)
+
     def _fell_back(self, gram: Tensor) -> Tensor:
         # Gradients divided by positive numbers keep their rank and their conflicts, which is what methods fall back on.
         return self.inner.fell_back(gram)
@@ -241,6 +244,11 @@ class Normalised(_Wrapper):
 
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         return self._inner_init(m, device)
+
+    def check_values(self, losses: Tensor) -> None:
+        if self.by != "l2":
+            positive(self, losses)
+        super().check_values(losses)
 
     def _step(
         self, gram: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None

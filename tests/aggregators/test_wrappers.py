@@ -9,7 +9,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtlgrad import GH, MGDA, Balancer, CAGrad, Ema, Every, GradDrop, GramAggregator, Normalised, PCGrad, Sum, catalog
+from mtlgrad import (
+    GH,
+    MGDA,
+    Balancer,
+    CAGrad,
+    Ema,
+    Every,
+    GradDrop,
+    GramAggregator,
+    NashMTL,
+    Normalised,
+    PCGrad,
+    Sum,
+    catalog,
+)
 from mtlgrad.testing import check_method, jacobians
 
 Losses = dict[str, Tensor]
@@ -218,3 +232,16 @@ def test_a_resumed_balancer_holds_the_same_weights(method: GramAggregator) -> No
     fresh = Balancer(method, net.trunk.parameters(), apply="loss")
     fresh.load_state_dict(saved)
     assert all(torch.equal(step(fresh, k), one) for k, one in zip(range(4, 9), wanted, strict=True))
+
+
+@pytest.mark.parametrize("apply", ["shared", "loss"])
+@pytest.mark.parametrize("wrap", [lambda inner: Every(2, inner), lambda inner: Ema(Every(2, inner))])
+def test_a_held_step_did_not_fall_back(wrap: Callable[[GramAggregator], GramAggregator], apply: str) -> None:
+    p = torch.zeros(2, requires_grad=True)
+    balancer = Balancer(wrap(NashMTL()), [p], apply=apply, diagnose_every=1)  # type: ignore[arg-type]
+    told = []
+    for _ in range(4):
+        step = balancer.backward({"a": p[0], "b": -p[0]})
+        assert step.gram is not None
+        told.append((bool(step.fell_back), step.settled))
+    assert told == [(True, False), (False, True)] * 2, "in between nobody was asked"
