@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -25,38 +24,12 @@ from mtlgrad.arguments import (
     scale_factor,
     task_names,
 )
+from mtlgrad.backpropagation import Losses, Window, backward, placed, scaled, task_gradients, weigh, weighted
 from mtlgrad.decision import Decision, decide, merge, outcome, plain_sum, select_state
 from mtlgrad.diagnostics import StepRecord
 from mtlgrad.gradients import TaskGradients
 from mtlgrad.method import Method, State, check_integer
 from mtlgrad.scalarizers.base import Scalarizer
-
-
-@dataclass(frozen=True)
-class _Losses:
-    """What one call is about, in task order."""
-
-    graph: list[Tensor]
-    """The losses [] each, multiplied by the scale: what is back-propagated."""
-    values: Tensor
-    """The losses [m] without the scale, those of earlier micro-batches added."""
-    scale: Tensor | None
-    """[]."""
-
-
-@dataclass(frozen=True)
-class _Window:
-    """The micro-batches so far."""
-
-    values: Tensor
-    """Their losses, summed [m]."""
-    count: int
-    of: int | None
-    scale: Scale | None
-    weights: Tensor | None
-    """A scalarizer's [m], for all of them."""
-    draws: torch.Generator | None
-    """The generator as it was before the weights were drawn."""
 
 
 class Balancer:
@@ -141,7 +114,7 @@ class Balancer:
         self._states: list[State] | None = None
         self._gradients: TaskGradients | None = None
         self._steps = 0
-        self._window: _Window | None = None
+        self._window: Window | None = None
 
     # ------------------------------------------------------------------ public
 
@@ -237,10 +210,10 @@ class Balancer:
                 if weights is None:
                     draws = self._source().clone_state()
                     whole, state = now.values * (of or 1), self._scalarizer_state(self.method, now.values)
-                    weights, _ = _weigh(self.method, whole, state, self._source())
-                _backward(_weighted(weights, now.graph), retain_graph=False, inputs=self._inputs())
+                    weights, _ = weigh(self.method, whole, state, self._source())
+                backward(weighted(weights, now.graph), retain_graph=False, inputs=self._inputs())
             count = 1 if opened is None else opened.count + 1
-            self._window = _Window(now.values, count, of, scale, weights, draws)
+            self._window = Window(now.values, count, of, scale, weights, draws)
         except BaseException:
             self._tasks, self._window = tasks, None
             raise
@@ -296,7 +269,7 @@ class Balancer:
 
     # ---------------------------------------------------------------- what is given
 
-    def _given(self, losses: Mapping[str, Tensor], scale: Scale | None) -> _Losses:
+    def _given(self, losses: Mapping[str, Tensor], scale: Scale | None) -> Losses:
         """The losses in task order, once names, values and scale are known to be right."""
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise RuntimeError(
@@ -316,7 +289,7 @@ class Balancer:
                     f"got {scale!r} after {self._window.scale!r}"
                 )
             values = self._window.values + values
-        return _Losses(graph if factor is None else [factor * loss for loss in graph], values, factor)
+        return Losses(graph if factor is None else [factor * loss for loss in graph], values, factor)
 
     def _representations(self, features: Tensor | Sequence[Tensor] | None) -> list[Tensor] | None:
         """The features as a list, once they are known to be right; None: there are none."""
@@ -361,7 +334,7 @@ class Balancer:
 
     # ------------------------------------------------------- gradients of tasks
 
-    def _collect(self, now: _Losses, *, retain_graph: bool) -> TaskGradients:
+    def _collect(self, now: Losses, *, retain_graph: bool) -> TaskGradients:
         """One backward pass a task: rows of J for the shared parameters, `.grad` for the private ones."""
         found = self._buffer(len(now.graph), wide=now.scale is not None)
         divisor = None if now.scale is None else now.scale.to(found.matrix.device)
@@ -375,7 +348,7 @@ class Balancer:
                 for p in self._shared:
                     p.grad = None
                 if inputs != []:  # a frozen trunk has zero gradients
-                    _backward(loss, retain_graph=retain_graph or task < len(now.graph) - 1, inputs=inputs)
+                    backward(loss, retain_graph=retain_graph or task < len(now.graph) - 1, inputs=inputs)
                 found.add(task, [p.grad for p in self._shared], divisor=divisor)
         finally:
             for p, old in zip(self._shared, kept, strict=True):
@@ -402,7 +375,7 @@ class Balancer:
 
     # ------------------------------------------------------------- the ways on
 
-    def _step(self, now: _Losses, features: list[Tensor] | None, retain_graph: bool) -> StepRecord:
+    def _step(self, now: Losses, features: list[Tensor] | None, retain_graph: bool) -> StepRecord:
         """The way that costs least for this method at this step."""
         if isinstance(self.method, Scalarizer):
             return self._backward_scalarized(self.method, now, retain_graph)
@@ -417,14 +390,14 @@ class Balancer:
             record = self._backward_through(now, retain_graph)
         return record if settled is None else dataclasses.replace(record, settled=True)
 
-    def _backward_through(self, now: _Losses, retain_graph: bool) -> StepRecord:
+    def _backward_through(self, now: Losses, retain_graph: bool) -> StepRecord:
         """From J over the shared parameters to their `.grad`."""
         gradients = self._collect(now, retain_graph=retain_graph or self.apply == "loss")
         decision = self._ask(gradients.block_matrices(), now.values)
         if self.apply == "loss":
             self._backward_weighted(decision, now, retain_graph)
         else:
-            for p, piece in zip(self._shared, gradients.split(_scaled(decision.direction, now)), strict=True):
+            for p, piece in zip(self._shared, gradients.split(scaled(decision.direction, now)), strict=True):
                 old = p.grad
                 if old is None:
                     p.grad = piece
@@ -432,9 +405,9 @@ class Balancer:
                     p.grad = piece + old if old.is_sparse else old.add_(piece)
         return self._record(now, decision)
 
-    def _backward_at(self, now: _Losses, features: list[Tensor], retain_graph: bool) -> StepRecord:
+    def _backward_at(self, now: Losses, features: list[Tensor], retain_graph: bool) -> StepRecord:
         """The decision at the representation: m passes through the heads, one through everything."""
-        gradients = _task_gradients(now, features)
+        gradients = task_gradients(now, features)
         if gradients.untouched:
             raise ValueError(
                 f"features[{gradients.untouched[0]}]: no loss depends on it; pass the very tensor that the heads are "
@@ -447,22 +420,22 @@ class Balancer:
         # The heads take their own tasks' gradients from the plain sum; at z the direction replaces what arrives.
         handles = [
             z.register_hook(lambda _, piece=piece: piece)
-            for z, piece in zip(features, gradients.split(_scaled(decision.direction, now)), strict=True)
+            for z, piece in zip(features, gradients.split(scaled(decision.direction, now)), strict=True)
         ]
         try:
-            _backward(torch.stack(now.graph).sum(), retain_graph=retain_graph, inputs=self._inputs())
+            backward(torch.stack(now.graph).sum(), retain_graph=retain_graph, inputs=self._inputs())
         finally:
             for handle in handles:
                 handle.remove()
         return self._record(now, decision)
 
-    def _backward_weighted(self, decision: Decision, now: _Losses, retain_graph: bool) -> None:
+    def _backward_weighted(self, decision: Decision, now: Losses, retain_graph: bool) -> None:
         assert decision.weights is not None
-        _backward(_weighted(decision.weights, now.graph), retain_graph=retain_graph, inputs=self._inputs())
+        backward(weighted(decision.weights, now.graph), retain_graph=retain_graph, inputs=self._inputs())
 
-    def _backward_weights(self, weights: Tensor, now: _Losses, retain_graph: bool) -> Tensor:
+    def _backward_weights(self, weights: Tensor, now: Losses, retain_graph: bool) -> Tensor:
         """One pass with weights that were settled without gradients; whether losses and shared gradients are finite."""
-        _backward(_weighted(weights, now.graph), retain_graph=retain_graph, inputs=self._inputs())
+        backward(weighted(weights, now.graph), retain_graph=retain_graph, inputs=self._inputs())
         gradients = [p.grad for p in self._shared if p.grad is not None]
         finite = [(g._values() if g.is_sparse else g).isfinite().all() for g in gradients]
         return torch.stack([now.values.isfinite().all().to(self._shared[0].device), *finite]).all()
@@ -473,7 +446,7 @@ class Balancer:
             return None
         return self.method.foreseen(self._states[0])
 
-    def _backward_settled(self, settled: Tensor, new: State, now: _Losses, retain_graph: bool) -> StepRecord:
+    def _backward_settled(self, settled: Tensor, new: State, now: Losses, retain_graph: bool) -> StepRecord:
         """One backward pass, of the losses weighted as was settled before."""
         assert self._states is not None
         weights = torch.where(now.values.isfinite().all(), settled.to(now.values.device), 1)
@@ -481,19 +454,19 @@ class Balancer:
         self._states = [select_state(finite.to(settled.device), new, self._states[0])]
         return StepRecord(self._tasks or (), now.values, finite, weights=weights, method=self.method, settled=True)
 
-    def _backward_scalarized(self, method: Scalarizer, now: _Losses, retain_graph: bool) -> StepRecord:
+    def _backward_scalarized(self, method: Scalarizer, now: Losses, retain_graph: bool) -> StepRecord:
         """One backward pass of the weighted losses; at the end of a window its state moves by the losses of all."""
         old = self._scalarizer_state(method, now.values)
         if self._window is None:
-            weights, new = _weigh(method, now.values, old, self._source())
+            weights, new = weigh(method, now.values, old, self._source())
         else:
             # The same draws once more: the step that the large batch would have taken, but for its weights.
             assert self._window.weights is not None
-            weights, (_, new) = self._window.weights, _weigh(method, now.values, old, self._window.draws)
+            weights, (_, new) = self._window.weights, weigh(method, now.values, old, self._window.draws)
         gram = alignment = norm = None
         trainable = [p for p in self._shared if p.requires_grad]
         if self._due() and trainable:
-            gram = _task_gradients(now, trainable).gram()
+            gram = task_gradients(now, trainable).gram()
             alignment, norm = outcome(gram, weights.to(gram))
         finite = self._backward_weights(weights, now, retain_graph)
         self._states = [select_state(finite, new, old)]
@@ -502,7 +475,7 @@ class Balancer:
     def _scalarizer_state(self, method: Scalarizer, values: Tensor) -> State:
         if self._states is None:
             return method.init(len(values), device=values.device)
-        return _placed(self._states[0], values.device)
+        return placed(self._states[0], values.device)
 
     # -------------------------------------------------------------- bookkeeping
 
@@ -518,7 +491,7 @@ class Balancer:
             ]
         else:
             states = self._states
-        states = [_placed(state, self._state_device(blocks[0])) for state in states]
+        states = [placed(state, self._state_device(blocks[0])) for state in states]
         decisions = [
             decide(self.method, block, values, state, self._source(), features)
             for block, state in zip(blocks, states, strict=True)
@@ -554,7 +527,7 @@ class Balancer:
             self._place, self._generator = place, torch.Generator(place).manual_seed(self._seed)
         return self._generator
 
-    def _record(self, now: _Losses, decision: Decision) -> StepRecord:
+    def _record(self, now: Losses, decision: Decision) -> StepRecord:
         return StepRecord(
             tasks=self._tasks or (),
             losses=now.values,
@@ -572,45 +545,3 @@ class Balancer:
         if self.diagnose_every == 0 or self._window is not None:
             return False
         return self._steps % self.diagnose_every == 0
-
-
-def _task_gradients(now: _Losses, inputs: list[Tensor]) -> TaskGradients:
-    """J at `inputs`, leaving `.grad` and the graph alone."""
-    gradients = TaskGradients(inputs, len(now.graph), wide=now.scale is not None)
-    divisor = None if now.scale is None else now.scale.to(gradients.matrix.device)
-    for task, loss in enumerate(now.graph):
-        found = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
-        gradients.add(task, found, divisor=divisor)
-    return gradients
-
-
-def _scaled(direction: Tensor, now: _Losses) -> Tensor:
-    """d [n] as `.grad` has it: times the scale."""
-    return direction if now.scale is None else direction * now.scale.to(direction.device)
-
-
-def _weigh(method: Scalarizer, values: Tensor, state: State, draws: torch.Generator | None) -> tuple[Tensor, State]:
-    """A scalarizer's weights [m], 1 where the losses are not finite, and the state after them."""
-    weights, new = method.step(values, state, generator=draws)
-    return torch.where(values.isfinite().all(), weights, 1), new
-
-
-def _weighted(weights: Tensor, losses: list[Tensor]) -> Tensor:
-    return torch.stack([w.to(loss) * loss for w, loss in zip(weights.unbind(), losses, strict=True)]).sum()
-
-
-def _backward(loss: Tensor, *, retain_graph: bool, inputs: list[Tensor] | None) -> None:
-    try:
-        torch.autograd.backward(loss, retain_graph=retain_graph, inputs=inputs)
-    except RuntimeError as error:
-        if "donated" not in str(error):
-            raise
-        raise RuntimeError(
-            "a torch.compile'd model frees buffers in its first backward pass, and several losses need several passes: "
-            "set torch._functorch.config.donated_buffer = False before the model is compiled"
-        ) from error
-
-
-def _placed(state: State, device: torch.device) -> State:
-    """`state` with its tensors on `device`."""
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in state.items()}
