@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from mtlgrad import GH, MGDA, ElementwiseAggregator, GramAggregator, StatefulGramAggregator, Traits
+from mtlgrad import (
+    GH,
+    MGDA,
+    ElementwiseAggregator,
+    GramAggregator,
+    JacobianAggregator,
+    StatefulGramAggregator,
+    Traits,
+)
+from mtlgrad.linalg import combine
 from mtlgrad.method import Method, State
+from mtlgrad.solvers import aligned_weights
 from mtlgrad.testing import check_method, checks_for
 
 
@@ -111,6 +122,19 @@ def test_a_changed_input_is_found() -> None:
 
     with pytest.raises(AssertionError, match="modified"):
         check_method(Greedy())
+
+
+def test_a_coarse_gramian_is_found() -> None:
+    @dataclass(frozen=True)
+    class Coarse(JacobianAggregator):
+        traits = Traits()
+
+        def _step(self, jacobian: Tensor, state: State, **more: object) -> tuple[Tensor, State]:
+            gram = (jacobian @ jacobian.T).double().numpy()  # in the dtype of J
+            return combine(torch.from_numpy(aligned_weights(gram, np.ones(len(gram)))), jacobian), state
+
+    with pytest.raises(AssertionError, match="near parallel|duplicate|rank one"):
+        check_method(Coarse())
 
 
 @pytest.mark.parametrize("kind", [GH, MGDA])

@@ -105,7 +105,8 @@ class GramAggregator(GradientAggregator):
         Parameters
         ----------
         gram:
-            G = J J^T [m, m], any floating dtype and device.
+            G = J J^T [m, m], any floating dtype and device. Nearly dependent gradients show in float64 only: `__call__`
+            and the Balancer form G so from J of any dtype.
         losses, generator:
             As in `__call__`.
 
