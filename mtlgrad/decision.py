@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GradientAggregator, GramAggregator, JacobianAggregator
-from mtlgrad.linalg import combine, gram
+from mtlgrad.linalg import combine, gram, without_autocast
 from mtlgrad.method import State
 
 
@@ -67,7 +67,8 @@ def decide(
     else:
         direction, new = combine(ones, jacobian), state
     wide = direction.to(torch.promote_types(direction.dtype, torch.float32))
-    alignment = (jacobian.to(wide.dtype) @ wide).to(measured.dtype)
+    with without_autocast(jacobian):
+        alignment = (jacobian.to(wide.dtype) @ wide).to(measured.dtype)
     return Decision(direction, None, measured, alignment, wide.norm().to(measured.dtype), finite, new)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from scipy.linalg.lapack import dpotrf
 from torch import Tensor
 
+_AS_IT_IS = nullcontext()
 _SMALL = 1 << 15  # entries of J; up to here a float64 product takes no longer than a float32 one that is looked over
 _BLOCK = 1 << 12  # columns of one product: short enough for float32 sums, long enough to keep products few
 _WIDEN = 1 << 22  # columns widened at a time; bounds the extra memory
@@ -36,23 +38,32 @@ def gram(jacobian: Tensor) -> Tensor:
     """
     if jacobian.dtype == torch.float64:
         return jacobian @ jacobian.T
-    if jacobian.device.type == "mps":
-        return _by_blocks(jacobian, torch.float32)
-    if jacobian.device.type != "cpu":
-        return _by_blocks(jacobian, torch.float64)  # looking at the product would cost a synchronisation
-    if jacobian.numel() <= _SMALL:
+    if jacobian.is_cpu and jacobian.numel() <= _SMALL:
         wide = jacobian.double()
         return wide @ wide.T
-    product = _by_blocks(jacobian, torch.float32)
-    return product if _well_known(product, jacobian) else _by_blocks(jacobian, torch.float64)
+    with without_autocast(jacobian):
+        if jacobian.device.type == "mps":
+            return _by_blocks(jacobian, torch.float32)
+        if not jacobian.is_cpu:
+            return _by_blocks(jacobian, torch.float64)  # looking at the product would cost a synchronisation
+        product = _by_blocks(jacobian, torch.float32)
+        return product if _well_known(product, jacobian) else _by_blocks(jacobian, torch.float64)
 
 
 def combine(weights: Tensor, jacobian: Tensor) -> Tensor:
     """d = w @ J [n] in J's dtype, accumulated in at least float32."""
-    if jacobian.dtype in (torch.float32, torch.float64):
-        return weights.to(jacobian.dtype) @ jacobian
-    wide = weights.to(torch.float32)
-    return torch.cat([(wide @ block.float()).to(jacobian.dtype) for block in jacobian.split(_WIDEN, dim=1)])
+    with without_autocast(jacobian):
+        if jacobian.dtype in (torch.float32, torch.float64):
+            return weights.to(jacobian.dtype) @ jacobian
+        wide = weights.to(torch.float32)
+        return torch.cat([(wide @ block.float()).to(jacobian.dtype) for block in jacobian.split(_WIDEN, dim=1)])
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """Where autocast is on, a context without it: it would multiply float32 in half precision (float64 it leaves alone)."""
+    device = tensor.device.type
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else _AS_IT_IS
 
 
 def _well_known(product: Tensor, jacobian: Tensor) -> bool:

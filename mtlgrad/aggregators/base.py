@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlgrad.linalg import combine, gram
+from mtlgrad.linalg import combine, gram, without_autocast
 from mtlgrad.method import Method, State, check_generator, check_losses
 
 
@@ -225,13 +225,14 @@ class JacobianAggregator(GradientAggregator):
         check_losses(self, losses, m)
         check_generator(generator)
         check_features(self, features, jacobian.shape[1])
-        return self._step(
-            jacobian.detach(),
-            state,
-            losses=losses,
-            generator=generator,
-            features=None if features is None else features.detach(),
-        )
+        with without_autocast(jacobian):
+            return self._step(
+                jacobian.detach(),
+                state,
+                losses=losses,
+                generator=generator,
+                features=None if features is None else features.detach(),
+            )
 
     @final
     def __call__(
