@@ -60,7 +60,7 @@ def combine(weights: Tensor, jacobian: Tensor) -> Tensor:
 
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
-    """Where autocast is on, a context without it: it would multiply float32 in half precision (float64 it leaves alone)."""
+    """Where autocast is on, a context without it: it would multiply float32 in half precision; float64 it lets be."""
     device = tensor.device.type
     on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if on else _AS_IT_IS

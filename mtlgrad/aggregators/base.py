@@ -29,7 +29,8 @@ class GradientAggregator(Method):
         losses:
             Loss values [m], for the methods whose traits say `needs_losses`.
         generator:
-            Source of randomness for stochastic methods; None is torch's default generator.
+            Source of randomness for stochastic methods; None is torch's default generator. Methods that read J itself
+            draw where J is, and the generator must be there too; all others take a generator of any device.
 
         Returns
         -------
