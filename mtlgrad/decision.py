@@ -64,6 +64,7 @@ def decide(
     assert isinstance(method, JacobianAggregator)
     if bool(finite):
         direction, new = method.step(jacobian, state, losses=losses, generator=generator, features=features)
+        direction, new = _own(direction, jacobian), {name: _own(value, jacobian) for name, value in new.items()}
     else:
         direction, new = combine(ones, jacobian), state
     wide = direction.to(torch.promote_types(direction.dtype, torch.float32))
@@ -103,3 +104,9 @@ def outcome(gram: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 def select_state(chosen: Tensor, new: State, old: State) -> State:
     """`new` where the bool [] is true, else `old`, without looking at it."""
     return {k: torch.where(chosen, new[k], old[k]) for k in new}
+
+
+def _own(tensor: Tensor, jacobian: Tensor) -> Tensor:
+    """`tensor`, cloned if it lies in the memory of J, which the next step overwrites."""
+    shared = tensor.untyped_storage().data_ptr() == jacobian.untyped_storage().data_ptr()
+    return tensor.clone() if shared else tensor

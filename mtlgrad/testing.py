@@ -77,6 +77,7 @@ def checks_for(method: Method) -> list[Check]:
         "simplex": (_simplex, traits.simplex),
         "sums without conflict": (_sums, traits.sums_without_conflict),
         "state in, state out": (_state_is_explicit, True),
+        "keeps no view of its input": (_keeps_no_view, True),
         "no host synchronisation for a pair": (_no_sync, gram and traits.closed_form_pair),
     }
     return [Check(name, method, verify) for name, (verify, applies) in applicable.items() if applies]
@@ -378,6 +379,20 @@ def _state_is_explicit(method: Any) -> None:
     assert torch.equal(first, again), "the same state and input gave two answers"
     assert after.keys() == state.keys(), f"state changed its keys from {set(state)} to {set(after)}"
     assert all(torch.equal(before[name], state[name]) for name in state), "the state was modified in place"
+
+
+def _keeps_no_view(method: Any) -> None:
+    """Whoever calls may reuse the memory of J: the Balancer does, at every step."""
+    for m in _task_numbers(method):
+        jacobian, losses = jacobians(m)["plain"], _losses(m)
+        inputs, state = _step_inputs(method, jacobian)
+        more = {} if isinstance(method, Scalarizer) else {"losses": losses, **_features(method, jacobian)}
+        result, after = method.step(inputs, state, generator=torch.Generator().manual_seed(0), **more)
+        before = {"the result": result.clone(), **{f"state {name!r}": value.clone() for name, value in after.items()}}
+        for given in (inputs, *more.values()):
+            given.fill_(7.0)
+        for name, value in zip(before, (result, *after.values()), strict=True):
+            assert torch.equal(before[name], value), f"{name} shares memory with an argument, m={m}: clone it"
 
 
 def _step_inputs(method: Method, jacobian: Tensor) -> tuple[Tensor, dict[str, Any]]:

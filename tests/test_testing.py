@@ -124,6 +124,25 @@ def test_a_changed_input_is_found() -> None:
         check_method(Greedy())
 
 
+@pytest.mark.parametrize("kept", ["the result", "last"])
+def test_a_view_of_the_input_is_found(kept: str) -> None:
+    @dataclass(frozen=True)
+    class Keeper(JacobianAggregator):
+        traits = Traits(stateful=True, permutation_equivariant=False)
+
+        def init_like(self, jacobian: Tensor) -> State:
+            return {"last": torch.zeros_like(jacobian)}
+
+        def _step(self, jacobian: Tensor, state: State, **more: object) -> tuple[Tensor, State]:
+            first = jacobian[0]
+            return first if kept == "the result" else 2 * first, {
+                "last": jacobian if kept == "last" else jacobian.clone()
+            }
+
+    with pytest.raises(AssertionError, match=f"{kept}.*shares memory"):
+        check_method(Keeper())
+
+
 def test_a_coarse_gramian_is_found() -> None:
     @dataclass(frozen=True)
     class Coarse(JacobianAggregator):

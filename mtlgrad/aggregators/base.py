@@ -204,7 +204,7 @@ class JacobianAggregator(GradientAggregator):
         generator: torch.Generator | None,
         features: Tensor | None,
     ) -> tuple[Tensor, State]:
-        """(J, state) -> (d [n], new state); no argument is modified."""
+        """(J, state) -> (d [n], new state); no argument is modified, and no result shares memory with J."""
 
     @final
     def step(
