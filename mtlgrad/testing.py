@@ -66,6 +66,8 @@ def checks_for(method: Method) -> list[Check]:
         "parts give the weights": (_parts_agree, isinstance(method, HarmonizingAggregator)),
         "same generator, same answer": (_reproducible, True),
         "leaves the global generator alone": (_no_global_draws, True),
+        "stochastic as declared": (_draws_as_declared, True),
+        "reads losses as declared": (_reads_losses_as_declared, True),
         "non-conflicting": (_non_conflicting, traits.non_conflicting),
         "permutation equivariant": (_permutation, traits.permutation_equivariant and not traits.stochastic),
         "permutation equivariant in the mean": (
@@ -140,6 +142,23 @@ def _direction(method: Any, jacobian: Tensor, seed: int = 0) -> Tensor:
     losses = _losses(len(jacobian)).to(jacobian.dtype)
     direction: Tensor = method(jacobian, losses=losses, generator=generator, **_features(method, jacobian))
     return direction
+
+
+def _steps(method: Any, jacobian: Tensor, *, losses: Tensor | None = None, seed: int = 0, count: int = 3) -> Tensor:
+    """Weights or directions of `count` steps, stacked, with losses that fall, some faster than others."""
+    generator = torch.Generator().manual_seed(seed)
+    losses = _losses(len(jacobian)) if losses is None else losses
+    inputs, state = _step_inputs(method, jacobian)
+    found = []
+    for k in range(count):
+        now = losses ** (1 / (1 + k))
+        if isinstance(method, Scalarizer):
+            result, state = method.step(now, state, generator=generator)
+        else:
+            more = {"losses": now, **_features(method, jacobian)}
+            result, state = method.step(inputs, state, generator=generator, **more)
+        found.append(result)
+    return torch.stack(found)
 
 
 def _features(method: Method, jacobian: Tensor) -> dict[str, Tensor]:
@@ -293,6 +312,29 @@ def _no_global_draws(method: Method) -> None:
         before = torch.get_rng_state()
         _direction(method, jacobian)
         assert torch.equal(torch.get_rng_state(), before), "torch's default generator was drawn from"
+
+
+def _draws_as_declared(method: Method) -> None:
+    cases = [jacobian for _, jacobian in _cases(method)]
+    differ = any(not torch.equal(_steps(method, J, seed=0), _steps(method, J, seed=1)) for J in cases)
+    assert differ == method.traits.stochastic, (
+        f"stochastic is {method.traits.stochastic}, and two seeds gave {'two answers' if differ else 'one answer'}"
+    )
+
+
+def _reads_losses_as_declared(method: Method) -> None:
+    needed = method.traits.needs_losses
+    count = 25 if needed else 3  # a method may look at losses rarely
+
+    def differ(jacobian: Tensor) -> bool:
+        losses = _losses(len(jacobian))
+        first, second = (_steps(method, jacobian, losses=one, count=count) for one in (losses, 3 * losses.flip(0) + 1))
+        return not torch.equal(first, second)
+
+    found = any(differ(jacobian) for _, jacobian in _cases(method))
+    assert found == needed, (
+        f"needs_losses is {needed}, and other losses gave {'another' if found else 'the same'} answer"
+    )
 
 
 def _non_conflicting(method: Method) -> None:
