@@ -266,6 +266,11 @@ def _rejects(method: Any) -> None:
     if isinstance(method, GramAggregator):
         _must_raise((ValueError,), "gram", lambda: method.weights(torch.ones(m, m + 1), losses=_losses(m)))
         _must_raise((TypeError,), "gram", lambda: method.weights([[1.0]], losses=_losses(m)))  # type: ignore[arg-type]
+        for bad in (torch.nan, torch.inf):
+            here = jacobians(m)["plain"].index_fill(1, torch.tensor([3]), bad)
+            _must_raise((ValueError,), "gram must be finite", lambda here=here: _direction(method, here))  # type: ignore[misc]
+            gram = torch.full((m, m), bad)
+            _must_raise((ValueError,), "gram must be finite", lambda gram=gram: method.fell_back(gram))  # type: ignore[misc]
 
 
 def _rejects_tasks(method: Method) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtlgrad.aggregators.host import check_finite
 from mtlgrad.linalg import combine, gram, without_autocast
 from mtlgrad.method import Method, State, check_generator, check_losses
 
@@ -40,7 +41,8 @@ class GradientAggregator(Method):
         Raises
         ------
         ValueError, TypeError
-            On a wrong shape or dtype, and for a number of tasks that the method is not defined for.
+            On a wrong shape or dtype, and for a number of tasks that the method is not defined for; a method that reads
+            the Gramian also where that is not finite (on an accelerator two tasks in closed form give NaN).
         """
 
 
@@ -88,7 +90,7 @@ class GramAggregator(GradientAggregator):
         self.check_tasks(m)
         check_losses(self, losses, m)
         check_generator(generator)
-        seen = self._placed(gram)
+        seen = self._seen(gram)
         weights, state = self._step(
             seen,
             {name: value.to(seen.device) for name, value in state.items()},
@@ -115,6 +117,12 @@ class GramAggregator(GradientAggregator):
         -------
         Tensor
             w [m], in the dtype and on the device of `gram` (solved in float64). The direction is w @ J.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `__call__`; and where G is not finite, except in closed form on an accelerator, which would have to
+            wait for its values: w is then NaN.
         """
         m = check_gram(gram)
         return self._decide(gram, m, self.init(m), losses, generator)[0]
@@ -139,7 +147,14 @@ class GramAggregator(GradientAggregator):
         """
         m = check_gram(gram)
         self.check_tasks(m)
-        return self._fell_back(self._placed(gram)).to(gram.device)
+        return self._fell_back(self._seen(gram)).to(gram.device)
+
+    def _seen(self, gram: Tensor) -> Tensor:
+        """G as members see it, finite: an error on the CPU; elsewhere looking would make the host wait."""
+        seen = self._placed(gram)
+        if seen.is_cpu:
+            check_finite("gram", seen)
+        return seen
 
     def _placed(self, tensor: Tensor) -> Tensor:
         """float64, on the device where members see it; `tensor` is G [m, m] or losses [m]."""
@@ -182,7 +197,7 @@ class HarmonizingAggregator(GramAggregator):
         """A [m, m], in the dtype of `gram`: row i holds the coefficients of the harmonised gradient of task i."""
         self.check_tasks(check_gram(gram))
         check_generator(generator)
-        return self._parts(self._placed(gram), generator=generator).to(gram.device, gram.dtype)
+        return self._parts(self._seen(gram), generator=generator).to(gram.device, gram.dtype)
 
 
 class JacobianAggregator(GradientAggregator):
