@@ -28,7 +28,10 @@ class Decision:
     direction_norm: Tensor
     """|d| []."""
     finite: Tensor
-    """bool []; False: the direction is the plain sum of the rows and the state is the old one."""
+    """bool []: every entry of G and every loss is finite; if not, d is the plain sum and the state is the old one.
+
+    A gradient longer than 1e154 has no finite square, and counts as one that is not finite.
+    """
     state: State
 
 
@@ -42,7 +45,7 @@ def decide(
 ) -> Decision:
     """Ask `method` for the direction of J [m, n] with loss values [m]; at z [b, ...] where J is taken there.
 
-    Where G or the losses are not finite the answer is the plain sum, which hands the overflow on to whoever looks
+    Where an entry of G or a loss is not finite the answer is the plain sum, which hands the overflow on to who looks
     for it (a `GradScaler` skips that step), and the state stays as it was.
     """
     m = jacobian.shape[0]

@@ -35,6 +35,7 @@ def gram(jacobian: Tensor) -> Tensor:
       above 1e13).
 
     On MPS the sums stay float32, and gradients within about 1e-3 of dependence are not told from dependent ones.
+    Entries beyond float64's range (of rows longer than about 1e154) come out infinite.
     """
     if jacobian.dtype == torch.float64:
         return jacobian @ jacobian.T

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtlgrad import Balancer, JacobianAggregator, Traits
+from mtlgrad import GH, Balancer, JacobianAggregator, Traits
 from mtlgrad.decision import decide
 from mtlgrad.method import State
 
@@ -43,3 +43,10 @@ def test_accumulated_gradients_of_two_steps() -> None:
     for factor in (5, 9):  # gradients add up, as in plain torch
         balancer.backward({"a": factor * w.sum(), "b": -w.sum()})
     assert torch.equal(w.grad, torch.full((3,), 14.0))
+
+
+def test_gradients_without_a_finite_square_count_as_not_finite() -> None:
+    J = torch.tensor([[1e200, 0.0], [-1e200, 1.0]], dtype=torch.float64)
+    decision = decide(GH(), J, torch.ones(2), {}, torch.Generator())
+    assert not bool(decision.finite)
+    assert torch.equal(decision.direction, J.sum(0))
