@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GradientAggregator, GramAggregator, JacobianAggregator
-from mtlgrad.linalg import combine, gram
+from mtlgrad.linalg import combine, gram, without_autocast
 from mtlgrad.method import State
 
 
@@ -28,7 +28,10 @@ class Decision:
     direction_norm: Tensor
     """|d| []."""
     finite: Tensor
-    """bool []; False: the direction is the plain sum of the rows and the state is the old one."""
+    """bool []: every entry of G and every loss is finite; if not, d is the plain sum and the state is the old one.
+
+    A gradient longer than 1e154 has no finite square, and counts as one that is not finite.
+    """
     state: State
 
 
@@ -42,7 +45,7 @@ def decide(
 ) -> Decision:
     """Ask `method` for the direction of J [m, n] with loss values [m]; at z [b, ...] where J is taken there.
 
-    Where G or the losses are not finite the answer is the plain sum, which hands the overflow on to whoever looks
+    Where an entry of G or a loss is not finite the answer is the plain sum, which hands the overflow on to who looks
     for it (a `GradScaler` skips that step), and the state stays as it was.
     """
     m = jacobian.shape[0]
@@ -64,10 +67,12 @@ def decide(
     assert isinstance(method, JacobianAggregator)
     if bool(finite):
         direction, new = method.step(jacobian, state, losses=losses, generator=generator, features=features)
+        direction, new = _own(direction, jacobian), {name: _own(value, jacobian) for name, value in new.items()}
     else:
         direction, new = combine(ones, jacobian), state
     wide = direction.to(torch.promote_types(direction.dtype, torch.float32))
-    alignment = (jacobian.to(wide.dtype) @ wide).to(measured.dtype)
+    with without_autocast(jacobian):
+        alignment = (jacobian.to(wide.dtype) @ wide).to(measured.dtype)
     return Decision(direction, None, measured, alignment, wide.norm().to(measured.dtype), finite, new)
 
 
@@ -102,3 +107,9 @@ def outcome(gram: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 def select_state(chosen: Tensor, new: State, old: State) -> State:
     """`new` where the bool [] is true, else `old`, without looking at it."""
     return {k: torch.where(chosen, new[k], old[k]) for k in new}
+
+
+def _own(tensor: Tensor, jacobian: Tensor) -> Tensor:
+    """`tensor`, cloned if it lies in the memory of J, which the next step overwrites."""
+    shared = tensor.untyped_storage().data_ptr() == jacobian.untyped_storage().data_ptr()
+    return tensor.clone() if shared else tensor

@@ -7,7 +7,9 @@ Three kinds derive from `Method`, told apart by what they read:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 
 State = dict[str, Any]
-"""A method's state: names to tensors (or nested `State`s). Empty for a stateless method."""
+"""A method's state: names to tensors. Empty for a stateless method."""
 
 Reads = Literal["losses", "gram", "jacobian"]
 
@@ -66,6 +68,24 @@ class Method(ABC):
 
     reads: ClassVar[Reads]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Have each member's `__post_init__` meet plain numbers."""
+        super().__init_subclass__(**options)
+        check = cls.__dict__.get("__post_init__")
+        if check is not None:
+
+            @functools.wraps(check)
+            def plain_then_check(self: Method, *arguments: Any) -> None:
+                Method.__post_init__(self)
+                check(self, *arguments)
+
+            cls.__post_init__ = plain_then_check  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        """Make Python's of NumPy's and other libraries' numbers: they compare, print and go into JSON alike."""
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]  # every member is a dataclass
+            object.__setattr__(self, one.name, _plain(getattr(self, one.name)))
+
     @property
     @abstractmethod
     def traits(self) -> Traits:
@@ -104,6 +124,17 @@ class Method(ABC):
         Of a method that reads gradients the `Balancer` asks this before it computes any, so that a refused step leaves
         nothing behind; `step` refuses them too.
         """
+
+
+def _plain(value: Any) -> Any:
+    """A real number, or those in a list or tuple, as an int or float; anything else as it is."""
+    if type(value) in (list, tuple):
+        return type(value)(_plain(one) for one in value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def check_losses(method: Method, losses: Tensor | None, m: int | None = None) -> None:
@@ -155,9 +186,10 @@ def check_number(argument: str, value: object, *, low: float = -math.inf, high: 
         if low > -math.inf
         else "a number"
     )
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{argument} must be {allowed}, got {value!r}")
-    if not math.isfinite(value) or not low <= value <= high:
+    number = float(value)
+    if not math.isfinite(number) or not low <= number <= high:
         raise ValueError(f"{argument} must be {allowed}, got {value!r}")
 
 
@@ -169,8 +201,8 @@ def check_positive(argument: str, value: object) -> None:
 
 
 def check_integer(argument: str, value: object, *, low: int) -> None:
-    """Raise ValueError unless `value` is an int (a bool is none) of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+    """Raise ValueError unless `value` is an integer (a bool is none) of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < low:
         raise ValueError(f"{argument} must be an int >= {low}, got {value!r}")
 
 

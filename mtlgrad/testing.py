@@ -56,6 +56,7 @@ def checks_for(method: Method) -> list[Check]:
     applicable: dict[str, tuple[Callable[[Any], None], bool]] = {
         "is a value": (_is_a_value, True),
         "keeps shape, dtype and input": (_keeps_shape, True),
+        "exact for gradients as given": (_exact_as_given, not traits.stochastic),
         "finite on hard input": (_finite, True),
         "rejects bad input": (_rejects, True),
         "rejects a wrong number of tasks": (_rejects_tasks, traits.min_tasks > 1 or traits.max_tasks is not None),
@@ -65,6 +66,8 @@ def checks_for(method: Method) -> list[Check]:
         "parts give the weights": (_parts_agree, isinstance(method, HarmonizingAggregator)),
         "same generator, same answer": (_reproducible, True),
         "leaves the global generator alone": (_no_global_draws, True),
+        "stochastic as declared": (_draws_as_declared, True),
+        "reads losses as declared": (_reads_losses_as_declared, True),
         "non-conflicting": (_non_conflicting, traits.non_conflicting),
         "permutation equivariant": (_permutation, traits.permutation_equivariant and not traits.stochastic),
         "permutation equivariant in the mean": (
@@ -76,6 +79,7 @@ def checks_for(method: Method) -> list[Check]:
         "simplex": (_simplex, traits.simplex),
         "sums without conflict": (_sums, traits.sums_without_conflict),
         "state in, state out": (_state_is_explicit, True),
+        "keeps no view of its input": (_keeps_no_view, True),
         "no host synchronisation for a pair": (_no_sync, gram and traits.closed_form_pair),
     }
     return [Check(name, method, verify) for name, (verify, applies) in applicable.items() if applies]
@@ -140,6 +144,23 @@ def _direction(method: Any, jacobian: Tensor, seed: int = 0) -> Tensor:
     return direction
 
 
+def _steps(method: Any, jacobian: Tensor, *, losses: Tensor | None = None, seed: int = 0, count: int = 3) -> Tensor:
+    """Weights or directions of `count` steps, stacked, with losses that fall, some faster than others."""
+    generator = torch.Generator().manual_seed(seed)
+    losses = _losses(len(jacobian)) if losses is None else losses
+    inputs, state = _step_inputs(method, jacobian)
+    found = []
+    for k in range(count):
+        now = losses ** (1 / (1 + k))
+        if isinstance(method, Scalarizer):
+            result, state = method.step(now, state, generator=generator)
+        else:
+            more = {"losses": now, **_features(method, jacobian)}
+            result, state = method.step(inputs, state, generator=generator, **more)
+        found.append(result)
+    return torch.stack(found)
+
+
 def _features(method: Method, jacobian: Tensor) -> dict[str, Tensor]:
     """A representation of two samples, of both signs, as an argument for the methods that read one."""
     if not method.traits.needs_features:
@@ -201,10 +222,25 @@ def _keeps_shape(method: Method) -> None:
             assert direction.dtype == dtype, f"direction is {direction.dtype} for a Jacobian of {dtype}"
             assert direction.isfinite().all(), f"{dtype}, m={m}: {direction}"
             assert torch.equal(jacobian, before), "the Jacobian was modified"
-            if method.traits.stochastic:
-                continue  # a coin's threshold may fall on the other side in another precision
-            wanted = _direction(method, jacobian.double())
-            _same(direction.double(), wanted, f"{dtype}, m={m}", slack=8 * torch.finfo(dtype).eps * m)
+
+
+def _exact_as_given(method: Method) -> None:
+    """The direction for low-precision J is that for the same numbers in float64, up to rounding of what is combined."""
+    for case, base in _cases(method):
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            jacobian = base.to(dtype)
+            wide = jacobian.double()
+            if not wide.isfinite().all():
+                continue
+            if isinstance(method, GramAggregator):
+                scale = _weights(method, wide).abs() @ wide.norm(dim=1)
+            elif "near opposite" in case:
+                continue  # without weights nobody knows what cancelled
+            else:
+                scale = None
+            slack = 8 * torch.finfo(dtype).eps * len(base)
+            got, wanted = _direction(method, jacobian).double(), _direction(method, wide)
+            _same(got, wanted, f"{case}, {dtype}", slack=slack, scale=scale)
 
 
 def _finite(method: Method) -> None:
@@ -230,6 +266,11 @@ def _rejects(method: Any) -> None:
     if isinstance(method, GramAggregator):
         _must_raise((ValueError,), "gram", lambda: method.weights(torch.ones(m, m + 1), losses=_losses(m)))
         _must_raise((TypeError,), "gram", lambda: method.weights([[1.0]], losses=_losses(m)))  # type: ignore[arg-type]
+        for bad in (torch.nan, torch.inf):
+            here = jacobians(m)["plain"].index_fill(1, torch.tensor([3]), bad)
+            _must_raise((ValueError,), "gram must be finite", lambda here=here: _direction(method, here))  # type: ignore[misc]
+            gram = torch.full((m, m), bad)
+            _must_raise((ValueError,), "gram must be finite", lambda gram=gram: method.fell_back(gram))  # type: ignore[misc]
 
 
 def _rejects_tasks(method: Method) -> None:
@@ -276,6 +317,29 @@ def _no_global_draws(method: Method) -> None:
         before = torch.get_rng_state()
         _direction(method, jacobian)
         assert torch.equal(torch.get_rng_state(), before), "torch's default generator was drawn from"
+
+
+def _draws_as_declared(method: Method) -> None:
+    cases = [jacobian for _, jacobian in _cases(method)]
+    differ = any(not torch.equal(_steps(method, J, seed=0), _steps(method, J, seed=1)) for J in cases)
+    assert differ == method.traits.stochastic, (
+        f"stochastic is {method.traits.stochastic}, and two seeds gave {'two answers' if differ else 'one answer'}"
+    )
+
+
+def _reads_losses_as_declared(method: Method) -> None:
+    needed = method.traits.needs_losses
+    count = 25 if needed else 3  # a method may look at losses rarely
+
+    def differ(jacobian: Tensor) -> bool:
+        losses = _losses(len(jacobian))
+        first, second = (_steps(method, jacobian, losses=one, count=count) for one in (losses, 3 * losses.flip(0) + 1))
+        return not torch.equal(first, second)
+
+    found = any(differ(jacobian) for _, jacobian in _cases(method))
+    assert found == needed, (
+        f"needs_losses is {needed}, and other losses gave {'another' if found else 'the same'} answer"
+    )
 
 
 def _non_conflicting(method: Method) -> None:
@@ -362,6 +426,20 @@ def _state_is_explicit(method: Any) -> None:
     assert torch.equal(first, again), "the same state and input gave two answers"
     assert after.keys() == state.keys(), f"state changed its keys from {set(state)} to {set(after)}"
     assert all(torch.equal(before[name], state[name]) for name in state), "the state was modified in place"
+
+
+def _keeps_no_view(method: Any) -> None:
+    """Whoever calls may reuse the memory of J: the Balancer does, at every step."""
+    for m in _task_numbers(method):
+        jacobian, losses = jacobians(m)["plain"], _losses(m)
+        inputs, state = _step_inputs(method, jacobian)
+        more = {} if isinstance(method, Scalarizer) else {"losses": losses, **_features(method, jacobian)}
+        result, after = method.step(inputs, state, generator=torch.Generator().manual_seed(0), **more)
+        before = {"the result": result.clone(), **{f"state {name!r}": value.clone() for name, value in after.items()}}
+        for given in (inputs, *more.values()):
+            given.fill_(7.0)
+        for name, value in zip(before, (result, *after.values()), strict=True):
+            assert torch.equal(before[name], value), f"{name} shares memory with an argument, m={m}: clone it"
 
 
 def _step_inputs(method: Method, jacobian: Tensor) -> tuple[Tensor, dict[str, Any]]:

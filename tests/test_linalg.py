@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from mtlgrad import linalg
 from mtlgrad.gradients import TaskGradients
 from mtlgrad.linalg import combine, gram
 
@@ -45,6 +46,27 @@ def test_gram_of_long_float32_rows_does_not_drift() -> None:
     exact = 1.1000000238418579**2 * 3_000_001
     assert gram(J)[0, 1].item() == pytest.approx(exact, rel=1e-5)
     assert abs((J @ J.T)[0, 1].item() / exact - 1) > 1e-4, "a single float32 product does: that is why"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("n", [1000, 100_000])
+def test_gram_of_dependent_rows_is_singular_to_float64_rounding(dtype: torch.dtype, n: int) -> None:
+    first, second = rows(2, n, dtype)
+    J = torch.stack([first, second, -2 * first, torch.zeros_like(first), 0.5 * second])
+    exact = J.double() @ J.double().T
+    torch.testing.assert_close(gram(J), exact, rtol=0, atol=1e-13 * float(exact.max()))
+
+
+def test_gram_of_independent_long_rows_is_one_pass_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    by_blocks = linalg._by_blocks
+    monkeypatch.setattr(linalg, "_by_blocks", lambda J, dtype: passes.append(dtype) or by_blocks(J, dtype))
+    J = rows(n=100_000)
+    J[1] = 0  # a zero row is no dependence
+    linalg.gram(J)
+    assert passes == [torch.float32]
+    linalg.gram(torch.zeros_like(J))
+    assert passes == [torch.float32] * 2
 
 
 def test_gram_of_long_rows_in_blocks() -> None:

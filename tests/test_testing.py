@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from mtlgrad import GH, MGDA, ElementwiseAggregator, GramAggregator, StatefulGramAggregator, Traits
+from mtlgrad import (
+    GH,
+    MGDA,
+    ElementwiseAggregator,
+    GramAggregator,
+    JacobianAggregator,
+    StatefulGramAggregator,
+    Traits,
+)
+from mtlgrad.linalg import combine
 from mtlgrad.method import Method, State
+from mtlgrad.scalarizers.base import StatefulScalarizer
+from mtlgrad.solvers import aligned_weights
 from mtlgrad.testing import check_method, checks_for
 
 
@@ -71,6 +83,9 @@ def test_a_sound_method_passes() -> None:
         (planted(Traits(scale_equivariant=False, scale_invariant=True), ones), "scale invariant"),
         (planted(Traits(stochastic=True), global_draw), "same generator, same answer"),
         (planted(Traits(stochastic=True), global_draw), "leaves the global generator alone"),
+        (planted(Traits(permutation_equivariant=False), drawn), "stochastic as declared"),
+        (planted(Traits(stochastic=True), ones), "stochastic as declared"),
+        (planted(Traits(needs_losses=True), ones), "reads losses as declared"),
         (planted(Traits(sums_without_conflict=True), lambda G, g: 2 * ones(G, g)), "sums without conflict"),
         (planted(Traits(stateful=True), ones), "state in, state out"),
         (planted(Traits(closed_form_pair=True), looks), "no host synchronisation for a pair"),
@@ -111,6 +126,65 @@ def test_a_changed_input_is_found() -> None:
 
     with pytest.raises(AssertionError, match="modified"):
         check_method(Greedy())
+
+
+def test_losses_that_are_read_undeclared_are_found() -> None:
+    @dataclass(frozen=True)
+    class ByLoss(GramAggregator):
+        traits = Traits()
+
+        def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
+            return ones(gram, None) if losses is None else losses
+
+    with pytest.raises(AssertionError, match="needs_losses"):
+        check_method(ByLoss())
+
+
+def test_losses_that_are_read_at_a_later_step_are_found() -> None:
+    @dataclass(frozen=True)
+    class Rate(StatefulScalarizer):
+        traits = Traits(stateful=True, permutation_equivariant=False)
+
+        def init(self, m: int, *, device: torch.device | None = None) -> State:
+            return {"last": torch.zeros(m, dtype=torch.float64, device=device)}
+
+        def _step(self, losses: Tensor, state: State, *, generator: torch.Generator | None) -> tuple[Tensor, State]:
+            return 1 + state["last"], {"last": losses.clone()}
+
+    with pytest.raises(AssertionError, match="needs_losses"):
+        check_method(Rate())
+
+
+@pytest.mark.parametrize("kept", ["the result", "last"])
+def test_a_view_of_the_input_is_found(kept: str) -> None:
+    @dataclass(frozen=True)
+    class Keeper(JacobianAggregator):
+        traits = Traits(stateful=True, permutation_equivariant=False)
+
+        def init_like(self, jacobian: Tensor) -> State:
+            return {"last": torch.zeros_like(jacobian)}
+
+        def _step(self, jacobian: Tensor, state: State, **more: object) -> tuple[Tensor, State]:
+            first = jacobian[0]
+            return first if kept == "the result" else 2 * first, {
+                "last": jacobian if kept == "last" else jacobian.clone()
+            }
+
+    with pytest.raises(AssertionError, match=f"{kept}.*shares memory"):
+        check_method(Keeper())
+
+
+def test_a_coarse_gramian_is_found() -> None:
+    @dataclass(frozen=True)
+    class Coarse(JacobianAggregator):
+        traits = Traits()
+
+        def _step(self, jacobian: Tensor, state: State, **more: object) -> tuple[Tensor, State]:
+            gram = (jacobian @ jacobian.T).double().numpy()  # in the dtype of J
+            return combine(torch.from_numpy(aligned_weights(gram, np.ones(len(gram)))), jacobian), state
+
+    with pytest.raises(AssertionError, match="near parallel|duplicate|rank one"):
+        check_method(Coarse())
 
 
 @pytest.mark.parametrize("kind", [GH, MGDA])

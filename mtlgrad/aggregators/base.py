@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlgrad.linalg import combine, gram
+from mtlgrad.aggregators.host import check_finite
+from mtlgrad.linalg import combine, gram, without_autocast
 from mtlgrad.method import Method, State, check_generator, check_losses
 
 
@@ -29,7 +30,8 @@ class GradientAggregator(Method):
         losses:
             Loss values [m], for the methods whose traits say `needs_losses`.
         generator:
-            Source of randomness for stochastic methods; None is torch's default generator.
+            Source of randomness for stochastic methods; None is torch's default generator. Methods that read J itself
+            draw where J is, and the generator must be there too; all others take a generator of any device.
 
         Returns
         -------
@@ -39,7 +41,8 @@ class GradientAggregator(Method):
         Raises
         ------
         ValueError, TypeError
-            On a wrong shape or dtype, and for a number of tasks that the method is not defined for.
+            On a wrong shape or dtype, and for a number of tasks that the method is not defined for; a method that reads
+            the Gramian also where that is not finite (on an accelerator two tasks in closed form give NaN).
         """
 
 
@@ -87,7 +90,7 @@ class GramAggregator(GradientAggregator):
         self.check_tasks(m)
         check_losses(self, losses, m)
         check_generator(generator)
-        seen = self._placed(gram)
+        seen = self._seen(gram)
         weights, state = self._step(
             seen,
             {name: value.to(seen.device) for name, value in state.items()},
@@ -105,7 +108,8 @@ class GramAggregator(GradientAggregator):
         Parameters
         ----------
         gram:
-            G = J J^T [m, m], any floating dtype and device.
+            G = J J^T [m, m], any floating dtype and device. Nearly dependent gradients show in float64 only: `__call__`
+            and the Balancer form G so from J of any dtype.
         losses, generator:
             As in `__call__`.
 
@@ -113,6 +117,12 @@ class GramAggregator(GradientAggregator):
         -------
         Tensor
             w [m], in the dtype and on the device of `gram` (solved in float64). The direction is w @ J.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `__call__`; and where G is not finite, except in closed form on an accelerator, which would have to
+            wait for its values: w is then NaN.
         """
         m = check_gram(gram)
         return self._decide(gram, m, self.init(m), losses, generator)[0]
@@ -137,7 +147,14 @@ class GramAggregator(GradientAggregator):
         """
         m = check_gram(gram)
         self.check_tasks(m)
-        return self._fell_back(self._placed(gram)).to(gram.device)
+        return self._fell_back(self._seen(gram)).to(gram.device)
+
+    def _seen(self, gram: Tensor) -> Tensor:
+        """G as members see it, finite: an error on the CPU; elsewhere looking would make the host wait."""
+        seen = self._placed(gram)
+        if seen.is_cpu:
+            check_finite("gram", seen)
+        return seen
 
     def _placed(self, tensor: Tensor) -> Tensor:
         """float64, on the device where members see it; `tensor` is G [m, m] or losses [m]."""
@@ -180,7 +197,7 @@ class HarmonizingAggregator(GramAggregator):
         """A [m, m], in the dtype of `gram`: row i holds the coefficients of the harmonised gradient of task i."""
         self.check_tasks(check_gram(gram))
         check_generator(generator)
-        return self._parts(self._placed(gram), generator=generator).to(gram.device, gram.dtype)
+        return self._parts(self._seen(gram), generator=generator).to(gram.device, gram.dtype)
 
 
 class JacobianAggregator(GradientAggregator):
@@ -202,7 +219,7 @@ class JacobianAggregator(GradientAggregator):
         generator: torch.Generator | None,
         features: Tensor | None,
     ) -> tuple[Tensor, State]:
-        """(J, state) -> (d [n], new state); no argument is modified."""
+        """(J, state) -> (d [n], new state); no argument is modified, and no result shares memory with J."""
 
     @final
     def step(
@@ -224,13 +241,14 @@ class JacobianAggregator(GradientAggregator):
         check_losses(self, losses, m)
         check_generator(generator)
         check_features(self, features, jacobian.shape[1])
-        return self._step(
-            jacobian.detach(),
-            state,
-            losses=losses,
-            generator=generator,
-            features=None if features is None else features.detach(),
-        )
+        with without_autocast(jacobian):
+            return self._step(
+                jacobian.detach(),
+                state,
+                losses=losses,
+                generator=generator,
+                features=None if features is None else features.detach(),
+            )
 
     @final
     def __call__(

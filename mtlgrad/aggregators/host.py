@@ -20,7 +20,11 @@ def on_host(solve: Callable[[Array], Array], gram: Tensor, *, pair: Callable[[Te
     """
     if pair is not None and not gram.is_cpu and len(gram) == 2:
         return pair(gram)
-    entries = gram.numpy()
+    return torch.from_numpy(np.ascontiguousarray(solve(gram.numpy())))
+
+
+def check_finite(argument: str, tensor: Tensor) -> None:
+    """Raise ValueError unless all of `tensor`, on the CPU, is finite."""
+    entries = tensor.numpy()
     if np.count_nonzero(np.isfinite(entries)) < entries.size:
-        raise ValueError(f"gram must be finite, got\n{entries}")
-    return torch.from_numpy(np.ascontiguousarray(solve(entries)))
+        raise ValueError(f"{argument} must be finite, got\n{entries}")

@@ -65,7 +65,8 @@ class Krum(GramAggregator):
     def _select(self, gram: Array) -> Array:
         m = len(gram)
         squares = gram.diagonal()
-        distances = np.maximum(squares[:, None] + squares - 2.0 * gram, 0.0)
+        # Both halves of G, so that two gradients are equally far from each other to the last digit: ties are ties.
+        distances = np.maximum(squares[:, None] + squares - (gram + gram.T), 0.0)
         np.fill_diagonal(distances, np.inf)  # a gradient is no neighbour of itself
         nearest = np.partition(distances, m - self.byzantine - 3, axis=1)[:, : m - self.byzantine - 2]
         chosen = nearest.sum(1).argsort(kind="stable")[: self.selected]

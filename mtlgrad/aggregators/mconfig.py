@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
-from mtlgrad.aggregators.host import on_host
+from mtlgrad.aggregators.host import check_finite, on_host
 from mtlgrad.linalg import combine, gram
 from mtlgrad.method import State, Traits, check_number
 from mtlgrad.solvers.spectral import equal_cosine_weights
@@ -84,7 +84,9 @@ class MConFIG(JacobianAggregator):
         steps = state["steps"] + 1
         momenta = state["momenta"].lerp(jacobian.to(state["momenta"].dtype), 1 - self.beta1)
         unbiased = 1 - self.beta1 ** steps.to(torch.float64)
-        weights = on_host(equal_cosine_weights, gram(momenta).to("cpu", torch.float64))
+        measured = gram(momenta).to("cpu", torch.float64)
+        check_finite("the momenta's Gramian", measured)
+        weights = on_host(equal_cosine_weights, measured)
         # ConFIG is linear in the scale of its input, so that the bias is corrected after it.
         momentum = combine(weights.to(momenta.device), momenta)
         stand_in = (momentum - self.beta1 * state["momentum"]) / (1 - self.beta1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
-from mtlgrad.aggregators.host import on_host
+from mtlgrad.aggregators.host import check_finite, on_host
 from mtlgrad.linalg import combine, gram
 from mtlgrad.method import State, Traits, check_number
 from mtlgrad.solvers.simplex import project_onto_simplex
@@ -80,5 +80,7 @@ class MoCo(JacobianAggregator):
         weights = state["weights"]
         slope = gram(tracked).to(weights) @ weights + self.rho * weights
         moved = weights - self.gamma * slope
-        weights = on_host(project_onto_simplex, moved.cpu()).to(moved.device)
+        here = moved.cpu()
+        check_finite("the tracked gradients' slopes", here)
+        weights = on_host(project_onto_simplex, here).to(moved.device)
         return combine(weights, tracked).to(jacobian.dtype), {"tracked": tracked, "weights": weights}

@@ -70,7 +70,8 @@ class PCGrad(HarmonizingAggregator):
 def orders_of_others(m: int, generator: torch.Generator | None, *, shuffle: bool = True) -> np.ndarray:
     """The other tasks [m, m - 1] in the order in which each task meets them: at random, or by index."""
     if shuffle and m > 2:
-        keys = torch.rand(m, m, generator=generator).numpy()
+        place = torch.device("cpu") if generator is None else generator.device
+        keys = torch.rand(m, m, generator=generator, device=place).cpu().numpy()
     else:  # with one other task there is nothing to draw
         keys = np.tile(np.arange(m, dtype=np.float64), (m, 1))
     # A row of keys sorts the others; one's own key comes last and is cut off.

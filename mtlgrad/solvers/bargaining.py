@@ -9,6 +9,7 @@ from mtlgrad.solvers.scaling import RESOLUTION, Array, unit_diagonal
 
 _ROUNDS = 1000  # 5 to 30 are usual, hundreds occur for alpha > 2 next to a Pareto-stationary point
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)  # an equation gap below it is noise
+_LOOSE = 1e-3  # relative step that shows w to be undetermined where the gap is noise (measured)
 _SETTLED = 1e-8  # relative step after which the next one, quadratically smaller, is below the rounding
 
 
@@ -21,8 +22,8 @@ def bargaining_weights(gram: Array, alpha: float = 1.0) -> tuple[Array, bool]:
     least the damping that self-concordance asks for: it converges from anywhere without a line search.
 
     A Pareto-stationary point (w >= 0, w != 0, G w = 0) has no solution: w would grow without bound. It is
-    recognised when w combines to less than `RESOLUTION` times its lengths; the answer is then w = 0, False. Zero
-    gradients take no part and get weight 0.
+    recognised when w combines to less than `RESOLUTION` times its lengths, or grows without end while the gain
+    (G w)_k of some task is all rounding; the answer is then w = 0, False. Zero gradients take no part and get weight 0.
 
     Parameters
     ----------
@@ -76,8 +77,10 @@ def bargaining_weights(gram: Array, alpha: float = 1.0) -> tuple[Array, bool]:
         change = float(np.abs(step / scaled).max())
         if change < 0.25 / damping:
             scaled = scaled + step
-            settled = np.abs(gap) <= _ROUNDING * (target + float(scaled.sum()))
-            if change < _SETTLED or settled.all():
+            noise = _ROUNDING * float(scaled.sum())
+            if change < _SETTLED or (np.abs(gap) <= _ROUNDING * target + noise).all():
+                if change > _LOOSE and target.min() < noise:  # a gain that cancelled down to rounding
+                    break
                 return scaled * np.exp(level / (1.0 + power)) / norms, True
         else:
             scaled = scaled + step / (1.0 + damping * change)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from mtlgrad import AGEM, GH, DualProj, Mean, PCGrad, UPGrad
+from mtlgrad.aggregators.pcgrad import orders_of_others
 
 seeds = st.integers(0, 10**6)
 
@@ -52,6 +53,27 @@ def test_a_zero_gradient_keeps_its_share_and_constrains_nothing() -> None:
     for method in (UPGrad(), DualProj()):
         assert float(method.weights(J @ J.T)[1]) == pytest.approx(1 / 3)
         torch.testing.assert_close(method(J), method(J[[0, 2]]) * 2 / 3)
+
+
+# ------------------------------------------------------------------------------------- PCGrad
+
+
+def test_orders_are_drawn_where_the_generator_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere:
+        device = torch.device("cuda:3")
+
+    asked = []
+    draw = torch.rand
+
+    def drawn(*size: int, generator: object, device: torch.device) -> Tensor:
+        asked.append((generator, device))
+        return draw(*size)
+
+    monkeypatch.setattr(torch, "rand", drawn)
+    there = Elsewhere()
+    assert orders_of_others(4, there).shape == (4, 3)  # type: ignore[arg-type]
+    assert orders_of_others(4, None).shape == (4, 3)
+    assert asked == [(there, torch.device("cuda:3")), (None, torch.device("cpu"))]
 
 
 # --------------------------------------------------------------------------------------- AGEM

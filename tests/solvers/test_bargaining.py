@@ -43,6 +43,17 @@ def test_unsolved_means_pareto_stationary() -> None:
             assert np.linalg.norm(reference.min_norm_point(units)) < 1e-5
 
 
+@pytest.mark.parametrize("alpha", [0.5, 2.0])
+def test_whether_there_is_a_solution_does_not_depend_on_fairness(alpha: float) -> None:
+    rng = np.random.default_rng(7)
+    opposite = rng.standard_normal((50, 8, 24))
+    opposite[:, -1] = -opposite[:, 0]
+    for jacobian in [*opposite, *stress(150, seed=8, m_max=12)]:
+        jacobian = jacobian / np.abs(jacobian).max()
+        gram = jacobian @ jacobian.T
+        assert bargaining_weights(gram, alpha)[1] == bargaining_weights(gram)[1]
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 3.0])
 def test_orthogonal_gradients_have_the_solution_of_one_variable(alpha: float) -> None:
     norms = np.array([1e-6, 1.0, 2e5])
