@@ -214,7 +214,12 @@ def test_features_that_no_loss_came_from() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [Normalised(MGDA(), by="loss"), Normalised(MGDA(), by="loss+"), Ema(Every(2, Normalised(MGDA(), by="loss")))],
+    [
+        mtlgrad.DBMTL(),
+        Normalised(MGDA(), by="loss"),
+        Normalised(MGDA(), by="loss+"),
+        Ema(Every(2, Normalised(MGDA(), by="loss"))),
+    ],
     ids=lambda m: m.name,
 )
 def test_losses_that_a_method_is_not_defined_for_leave_everything_as_it_was(method: mtlgrad.Method) -> None:

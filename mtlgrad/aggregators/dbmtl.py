@@ -61,6 +61,9 @@ class DBMTL(JacobianAggregator):
             raise ValueError("beta must be a number in [0, 1), got 1: the moving average would never start")
         check_number("sigma", self.sigma, low=0)
 
+    def check_values(self, losses: Tensor) -> None:
+        positive(self, losses)
+
     def init_like(self, jacobian: Tensor) -> State:
         return {
             "smoothed": torch.zeros_like(jacobian, dtype=torch.promote_types(jacobian.dtype, torch.float32)),
