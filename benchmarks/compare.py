@@ -16,7 +16,7 @@ from rich.markup import escape
 from benchmarks import suite as suites
 from benchmarks.progress import display
 from benchmarks.report import write_report
-from benchmarks.results import load_results, save_suite
+from benchmarks.results import load_results, of_other_settings, save_suite
 from benchmarks.run import Job, jobs_of
 from benchmarks.schema import write_atomically
 from benchmarks.suite import Suite, SuiteError
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="runs side by side (default: one per core)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each run (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--overwrite", action="store_true", help="replace finished results of other settings")
     parser.add_argument("--log-with", metavar="NAME", help="tracker known to accelerate, e.g. tensorboard")
 
 
@@ -62,6 +63,12 @@ def run(args: argparse.Namespace) -> int:
     folder = args.out / suite.name
     jobs = jobs_of(chosen, folder, threads=args.threads, jobs=parallel, tracker=args.log_with)
     check(jobs)
+    others = of_other_settings(folder, whole)
+    if others and not args.overwrite:
+        raise SuiteError(
+            f"{folder} holds {others} finished results of other settings, to be replaced or left out of the table: "
+            "choose another folder with --out, give the suite another name, or say --overwrite"
+        )
     todo = [job for job in jobs if not job.finished()]
     save_suite(whole, folder)
     for job in todo:  # what a killed process may have left

@@ -97,21 +97,7 @@ class Job:
 def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
     """All runs of a suite, seed by seed, so that an early look at the results has every method."""
     return [
-        Job(
-            Identity(
-                suite=suite.name,
-                arm=arm.name,
-                label=row.label,
-                task=suite.task,
-                task_options=suite.options_of(arm, row),
-                method=row.method,
-                method_args=row.args,
-                seed=seed,
-                evaluate_every=suite.evaluate_every,
-            ),
-            folder,
-            **shared,
-        )
+        Job(suite.identity(arm, row, seed), folder, **shared)
         for seed in suite.seeds
         for arm in suite.arms
         for row in suite.methods

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from benchmarks.schema import Identity
+
 SUITES = Path(__file__).parent / "suites"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -96,6 +98,25 @@ class Suite(_Strict):
         """The task's options for one cell: the suite's, then the arm's, then the row's."""
         steps = {} if self.steps is None else {"steps": self.steps}
         return {**self.task_options, **arm.options, **row.task_options, **steps}
+
+    def identity(self, arm: Arm, row: MethodRow, seed: int) -> Identity:
+        """What the run of one cell and seed is."""
+        return Identity(
+            suite=self.name,
+            arm=arm.name,
+            label=row.label,
+            task=self.task,
+            task_options=self.options_of(arm, row),
+            method=row.method,
+            method_args=row.args,
+            seed=seed,
+            evaluate_every=self.evaluate_every,
+        )
+
+    def cell(self, arm: str, label: str) -> tuple[Arm, MethodRow] | None:
+        """The cell that a run of this arm and label is of; labels that name the same files are the same label."""
+        cells = ((one, row) for one in self.arms for row in self.methods)
+        return next(((one, row) for one, row in cells if (one.name, slug(row.label)) == (arm, slug(label))), None)
 
     def restricted(
         self, *, methods: list[str] | None = None, seeds: list[int] | None = None, steps: int | None = None

@@ -54,8 +54,50 @@ def test_asking_again_runs_what_is_missing(suite_file: Path, out: Path, capsys: 
     compare(suite_file, out)
     assert "24 runs, 8 there already" in capsys.readouterr().out
     assert all((out / "small" / "runs" / name).read_bytes() == data for name, data in first.items())
-    compare(suite_file, out, "--steps", "6")
-    assert "24 runs, 0 there already" in capsys.readouterr().out
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("trial", [("--steps", "6"), ("--steps", "6", "--methods", "sum", "--seeds", "7,")])
+def test_finished_results_of_other_settings_are_replaced_only_when_told_to(
+    suite_file: Path, out: Path, capsys: pytest.CaptureFixture[str], trial: tuple[str, ...]
+) -> None:
+    chosen = ("--methods", "sum", "--seeds", "0,1")
+    assert compare(suite_file, out, *chosen) == 0
+    before = files(out)
+    capsys.readouterr()
+    assert compare(suite_file, out, *trial) == 2
+    told = capsys.readouterr().err
+    assert f"error: {out / 'small'} holds 4 finished results of other settings" in told
+    assert all(way in told for way in ("--out", "--overwrite", "another name"))
+    assert files(out) == before
+    assert compare(suite_file, out, *trial, "--overwrite") == 0
+    assert files(out) != before
+    assert "Seed" in (out / "small" / "table.md").read_text()
+
+
+def test_an_edited_suite_does_not_replace_results_and_a_longer_one_goes_on(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SUITE, encoding="utf-8")
+    chosen = ("--methods", "slow", "--seeds", "1")
+    assert compare(path, out, *chosen) == 0
+    before = files(out)
+    path.write_text(SUITE.replace("rate = 0.001", "rate = 0.002"), encoding="utf-8")
+    assert compare(path, out, *chosen) == 2
+    assert files(out) == before
+    longer = '\n[[methods]]\nlabel = "GH"\nmethod = "gh"\n'
+    path.write_text(SUITE.replace("A small comparison", "Another title") + longer, encoding="utf-8")
+    assert compare(path, out, "--methods", "GH", "--seeds", "2") == 0
+
+
+def test_failed_results_of_other_settings_may_be_replaced(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SUITE.replace("rate = 0.001", "fail_at = 2"), encoding="utf-8")
+    assert compare(path, out, "--methods", "slow", "--seeds", "1") == 1
+    path.write_text(SUITE, encoding="utf-8")
+    assert compare(path, out, "--methods", "slow", "--seeds", "1") == 0
 
 
 def test_report_makes_the_same_again_from_the_folder(suite_file: Path, out: Path) -> None:
