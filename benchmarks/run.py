@@ -36,13 +36,11 @@ from benchmarks.suite import Suite, slug
 from mtlgrad import Method, catalog
 from tasks.base import Task
 from tasks.history import Decisions, Evaluation, History
-from tasks.loop import Event, train
+from tasks.loop import CheckpointError, Event, train
 from tasks.registry import make_task
 
-CHECKPOINT_EVERY = 50
-"""Steps: seconds of work on a network, which is what a killed process may lose."""
-CHECKPOINTS = 50
-"""At most so many a run: on a problem of microseconds a step, saving would take longer than training."""
+CHECKPOINT_EVERY_S = 30.0
+"""What a killed process may lose, a step and an evaluation aside."""
 LIVE_EVERY_S = 0.25
 """A progress bar needs no more."""
 
@@ -105,9 +103,13 @@ def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
 
 
 def execute(job: Job) -> Run:
-    """Make the run, or go on with it, and write its file. An exception is a result too; KeyboardInterrupt is not."""
+    """Make the run, or go on with it, and write its file. An exception is a result too; KeyboardInterrupt is not.
+
+    The checkpoint of a run that failed stays, for the next try to go on from, unless it is itself what failed.
+    """
     torch.set_num_threads(job.threads)
     started = datetime.now(UTC)
+    keep = False
     try:
         task = job.make_task()
         report = _reporter(job, task.metric)
@@ -122,18 +124,30 @@ def execute(job: Job) -> Run:
                 accelerator=accelerator,
                 on_event=report,
                 checkpoint=job.checkpoint,
-                checkpoint_every=max(CHECKPOINT_EVERY, task.total_steps // CHECKPOINTS),
+                checkpoint_every_s=CHECKPOINT_EVERY_S,
             )
         finally:
             accelerator.end_training()
-        exhibits = task.exhibits() if history.status == "ok" else {}
-        run = _result(job, history, exhibits, started)
+        exhibits, notes = _exhibits(task) if history.status == "ok" else ({}, [])
+        run = _result(job, history, exhibits, notes, started)
     except Exception as error:
+        keep = not isinstance(error, CheckpointError)
         run = _failure(job, error, started)
     write_run(run, job.result)
-    job.checkpoint.unlink(missing_ok=True)
+    if not keep:
+        job.checkpoint.unlink(missing_ok=True)
     job.live.unlink(missing_ok=True)
     return run
+
+
+def _exhibits(task: Task) -> tuple[dict[str, Any], list[str]]:
+    """The task's exhibits, or why there are none: what is shown beside the numbers costs nobody the numbers."""
+    try:
+        exhibits = task.exhibits()
+        json.dumps(exhibits)
+    except Exception as error:
+        return {}, [f"no exhibits: {_told(error)}"]
+    return exhibits, []
 
 
 def _accelerator(job: Job) -> Accelerator:
@@ -161,7 +175,7 @@ def _reporter(job: Job, metric: str) -> Callable[[Event], None]:
     return report
 
 
-def _result(job: Job, history: History, exhibits: dict[str, Any], started: datetime) -> Run:
+def _result(job: Job, history: History, exhibits: dict[str, Any], notes: list[str], started: datetime) -> Run:
     final, best = history.final, history.best
     quartiles = history.step_ms_quartiles()
     return _run(
@@ -184,6 +198,7 @@ def _result(job: Job, history: History, exhibits: dict[str, Any], started: datet
         ],
         phases={name: _samples(decisions) for name, decisions in history.decisions.items()},
         exhibits=exhibits,
+        notes=notes,
     )
 
 
@@ -192,15 +207,11 @@ FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s'\"]+/)+")
 
 
 def _failure(job: Job, error: Exception, started: datetime) -> Run:
-    # file names without folders: a result says nothing about where it was made
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-    message = FOLDERS.sub("", str(error).splitlines()[0] if str(error) else "")
     return _run(
         job,
         started,
         status="failed",
-        reason=f"{type(error).__name__}: {message} ({where})",
+        reason=_told(error),
         metric="",
         metrics=None,
         conflicts=Conflicts(before=None, after=None, measured=0),
@@ -210,6 +221,15 @@ def _failure(job: Job, error: Exception, started: datetime) -> Run:
         phases={},
         exhibits={},
     )
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, and where."""
+    # file names without folders: a result says nothing about where it was made
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
+    message = FOLDERS.sub("", str(error).splitlines()[0] if str(error) else "")
+    return f"{type(error).__name__}: {message} ({where})"
 
 
 def _run(job: Job, started: datetime, **observed: Any) -> Run:

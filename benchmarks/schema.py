@@ -159,6 +159,8 @@ class Run(Identity):
     curve: list[CurvePoint]
     phases: dict[str, PhaseSamples]
     exhibits: dict[str, Any]
+    notes: list[str] = []
+    """What went wrong beside the training itself."""
     versions: Versions
     machine: Machine
     threads: Annotated[int, Field(ge=1)]

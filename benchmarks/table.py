@@ -148,6 +148,7 @@ def notes(results: Results) -> list[str]:
     if len({one.code for one in results.versions}) > 1:
         texts.append("Attention: these runs were made by more than one version of the code.")
     texts += [results.machine_text(machine) for machine in results.machines]
+    texts += [f"{run.label}, {run.arm}, seed {run.seed}: {note}." for run in results.runs for note in run.notes]
     if results.ignored:
         texts.append(f"Left out: {results.ignored} result files of other settings or that cannot be read.")
     return texts

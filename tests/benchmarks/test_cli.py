@@ -110,13 +110,15 @@ def test_report_makes_the_same_again_from_the_folder(suite_file: Path, out: Path
     assert {name: (folder / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.parametrize("kind", ["interrupt_at", "terminate_at"])
 def test_an_interrupt_is_told_and_the_same_command_resumes(
-    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "small.toml"
-    path.write_text(SUITE.replace("target_bias = 1.0", "target_bias = 1.0, interrupt_at = 7"), encoding="utf-8")
+    path.write_text(SUITE.replace("target_bias = 1.0", f"target_bias = 1.0, {kind} = 7"), encoding="utf-8")
     arguments = ("--methods", "sum", "--seeds", "1")
     assert compare(path, out, *arguments) == 130
+    assert len(list((out / "small" / "checkpoints").glob("biased--sum--seed0-*.pt"))) == 1
     caught = capsys.readouterr()
     assert "resume with the same command" in caught.err
     assert "[1/2] plain" in caught.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 from benchmarks.run import Job, _failure, execute, jobs_of
 from benchmarks.schema import Identity, Run, read_run, write_run
 from benchmarks.suite import Suite
+from tasks.base import Phase
+from tests.tasks.linear import Linear
 
 
 def make(folder: Path, *, method: str = "gh", steps: int = 12, **options: Any) -> Job:
@@ -103,6 +106,58 @@ def test_a_crash_is_a_result_and_worth_another_try(tmp_path: Path) -> None:
     assert "linear.py:" in run.reason
     assert str(Path.cwd()) not in job.result.read_text()
     assert not job.finished()
+
+
+def test_a_crash_keeps_the_checkpoint_and_the_next_try_goes_on_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.run.CHECKPOINT_EVERY_S", 0.0)
+    job, step, seen = make(tmp_path), Linear.step, []
+
+    def crashing(self: Linear, index: int) -> Iterator[Phase]:
+        seen.append(index)
+        if seen == [*range(9)]:
+            raise RuntimeError("no memory left")
+        return step(self, index)
+
+    monkeypatch.setattr(Linear, "step", crashing)
+    assert execute(job).status == "failed"
+    assert job.checkpoint.exists()
+    again = execute(job)
+    assert seen == [*range(9), 8, 9, 10, 11]
+    assert not job.checkpoint.exists()
+    assert observed(again) == observed(execute(make(tmp_path / "straight")))
+
+
+def test_a_checkpoint_that_cannot_be_loaded_fails_one_try_only(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    job.checkpoint.parent.mkdir(parents=True)
+    job.checkpoint.write_bytes(b"torn")
+    run = execute(job)
+    assert (run.status, job.checkpoint.exists()) == ("failed", False)
+    assert run.reason.startswith("CheckpointError: ")
+    assert execute(job).status == "ok"
+
+
+@pytest.mark.parametrize(
+    "shown", [{"heat": {"kind": "images", "png": b"raw"}}, OSError(28, "disk full", "/tmp/x/y.png")]
+)
+def test_exhibits_that_cannot_be_made_cost_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: Any
+) -> None:
+    def exhibits(self: Linear) -> dict[str, Any]:
+        if isinstance(shown, Exception):
+            raise shown
+        return dict(shown)
+
+    monkeypatch.setattr(Linear, "exhibits", exhibits)
+    job = make(tmp_path)
+    execute(job)
+    run = read_run(job.result)
+    assert (run.status, run.exhibits, job.checkpoint.exists()) == ("ok", {}, False)
+    (note,) = run.notes
+    assert note.startswith("no exhibits: ")
+    assert "/tmp/" not in note
 
 
 def test_divergence_is_a_result(tmp_path: Path) -> None:
