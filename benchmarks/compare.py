@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import suite as suites
+from benchmarks.environment import versions
 from benchmarks.progress import display
 from benchmarks.report import write_report
 from benchmarks.results import load_results, of_other_settings, save_suite
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 0, or 1 when a run failed; SuiteError and ValueError are for the caller to show."""
+    versions()  # of the code that is loaded, not of what the tree holds by the end
     console = make_console()
     if args.list:
         list_suites(console)

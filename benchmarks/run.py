@@ -8,10 +8,10 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -107,18 +107,20 @@ def execute(job: Job) -> Run:
 
     The checkpoint of a run that failed stays, for the next try to go on from, unless it is itself what failed.
     """
+    versions()  # now: by the end of a long run the tree may hold other code than was loaded
     torch.set_num_threads(job.threads)
     started = datetime.now(UTC)
-    keep = False
+    keep, settings = False, {}
     try:
-        task = job.make_task()
+        task, method = job.make_task(), job.make_method()
+        settings = {"all_task_options": _ready(task.options), "all_method_args": _ready(_fields(method))}
         report = _reporter(job, task.metric)
         report(Event(0, task.total_steps))  # making the data can take a while: the run shows from its start
         accelerator = _accelerator(job)
         try:
             history = train(
                 task,
-                job.make_method(),
+                method,
                 seed=job.identity.seed,
                 evaluate_every=job.identity.evaluate_every,
                 accelerator=accelerator,
@@ -133,11 +135,26 @@ def execute(job: Job) -> Run:
     except Exception as error:
         keep = not isinstance(error, CheckpointError)
         run = _failure(job, error, started)
+    run = run.model_copy(update=settings)
     write_run(run, job.result)
     if not keep:
         job.checkpoint.unlink(missing_ok=True)
     job.live.unlink(missing_ok=True)
     return run
+
+
+def _fields(method: Method) -> dict[str, Any]:
+    return {field.name: getattr(method, field.name) for field in fields(cast(Any, method))}
+
+
+def _ready(value: Any) -> Any:
+    """For JSON: what it has no form for, such as a method or an infinite number, as its repr."""
+    if isinstance(value, Mapping):
+        return {str(key): _ready(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_ready(one) for one in value]
+    plain = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if plain else repr(value)
 
 
 def _exhibits(task: Task) -> tuple[dict[str, Any], list[str]]:

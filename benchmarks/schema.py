@@ -146,6 +146,10 @@ class Run(Identity):
     """One run: what was run, and what came of it."""
 
     schema_version: Literal[1] = 1
+    all_task_options: dict[str, Any] = {}
+    """`task_options` with the task's defaults put in; empty where the task could not be made."""
+    all_method_args: dict[str, Any] = {}
+    """`method_args` with the method's defaults put in; a method inside is told by its repr."""
     status: Status
     reason: str
     """Why it diverged or failed; empty when ok."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from benchmarks import environment
 from benchmarks.run import Job, _failure, execute, jobs_of
 from benchmarks.schema import Identity, Run, read_run, write_run
 from benchmarks.suite import Suite
@@ -35,7 +37,7 @@ def make(folder: Path, *, method: str = "gh", steps: int = 12, **options: Any) -
 
 def observed(run: Run) -> dict[str, Any]:
     """What came of it: all but what was asked for, clock and place."""
-    asked = set(Identity.model_fields)
+    asked = {*Identity.model_fields, "all_task_options", "all_method_args"}
     return run.model_dump(exclude=asked | {"started", "finished", "step_ms", "machine", "versions"})
 
 
@@ -64,6 +66,61 @@ def test_a_result_of_other_code_is_told_from_one_of_this(tmp_path: Path) -> None
     write_run(run.model_copy(update={"versions": run.versions.model_copy(update={"code": "0" * 12})}), job.result)
     assert job.finished()
     assert job.outdated()
+
+
+def test_the_commit_is_that_of_the_code_that_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits, step = ["before"], Linear.step
+
+    def committing(self: Linear, index: int) -> Iterator[Phase]:
+        commits[:] = ["made meanwhile"]
+        return step(self, index)
+
+    monkeypatch.setattr(environment, "_git", lambda *arguments: commits[0])
+    monkeypatch.setattr(Linear, "step", committing)
+    environment.versions.cache_clear()
+    try:
+        assert execute(make(tmp_path)).versions.commit == "before"
+    finally:
+        environment.versions.cache_clear()
+
+
+def test_a_run_tells_every_option_it_ran_with(tmp_path: Path) -> None:
+    job = make(tmp_path, rate=0.1)
+    execute(job)
+    run = read_run(job.result)
+    assert run.task_options == {"steps": 12, "rate": 0.1}
+    assert (run.all_task_options["rate"], run.all_task_options["target_bias"]) == (0.1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ({"method": "cagrad"}, {"c": 0.5, "rescale": "none"}),
+        ({"method": "ema", "method_args": {"inner": {"method": "cagrad"}}}, {"inner": "CAGrad(c=0.5, rescale='none')"}),
+        ({"method": "fixed", "method_args": {"weights": [0.5, 1.5]}}, {"weights": [0.5, 1.5]}),
+    ],
+)
+def test_a_run_tells_every_argument_of_its_method(tmp_path: Path, method: dict[str, Any], told: dict[str, Any]) -> None:
+    job = make(tmp_path)
+    job = replace(job, identity=job.identity.model_copy(update=method))
+    execute(job)
+    found = read_run(job.result).all_method_args
+    assert {name: found[name] for name in told} == told
+
+
+def test_the_settings_of_a_failed_run_are_told_and_do_not_change_which_run_it_is(tmp_path: Path) -> None:
+    job = make(tmp_path, fail_at=2)
+    run = execute(job)
+    assert (run.status, run.all_task_options["fail_at"]) == ("failed", 2)
+    assert run.digest == job.identity.digest
+
+
+def test_a_file_from_before_a_field_was_there_is_read(run_file: dict[str, Any]) -> None:
+    old = {
+        name: value for name, value in run_file.items() if name not in ("notes", "all_task_options", "all_method_args")
+    }
+    run = Run.model_validate_json(json.dumps(old))
+    assert (run.notes, run.all_task_options, run.all_method_args) == ([], {}, {})
 
 
 def test_a_failure_names_no_folder(tmp_path: Path) -> None:
