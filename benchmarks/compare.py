@@ -20,9 +20,12 @@ from benchmarks.report import write_report
 from benchmarks.results import load_results, of_other_settings, save_suite
 from benchmarks.run import Job, jobs_of
 from benchmarks.schema import write_atomically
-from benchmarks.suite import Suite, SuiteError
+from benchmarks.suite import MOST_SEED, Suite, SuiteError
 from benchmarks.sweep import default_jobs, sweep
 from benchmarks.table import markdown, show, summary
+
+MOST_COUNT = 10_000
+"""Seeds that a count may ask for: a seed typed without its comma should not become so many runs."""
 
 HELP = "run a suite of methods and seeds, print the table, write the report"
 
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise SuiteError(f"--log-with knows {', '.join(LOGGER_TYPE_TO_CLASS)}; got {args.log_with!r}")
     whole = suite.restricted(steps=args.steps)
     chosen = whole.restricted(
-        methods=None if args.methods is None else [name.strip() for name in args.methods.split(",") if name.strip()],
+        methods=None if args.methods is None else parse_labels(args.methods),
         seeds=None if args.seeds is None else parse_seeds(args.seeds),
     )
     parallel = args.jobs or default_jobs()
@@ -137,6 +140,18 @@ def check(jobs: list[Job]) -> None:
             raise SuiteError(f"{job.identity.label!r} in arm {job.identity.arm!r}: {error}") from error
 
 
+def parse_labels(text: str) -> list[str]:
+    """A list of labels.
+
+    >>> parse_labels("GH, GH++ (rotation)")
+    ['GH', 'GH++ (rotation)']
+    """
+    labels = [part.strip() for part in text.split(",") if part.strip()]
+    if not labels:
+        raise SuiteError(f"--methods must be a list of labels such as sum,GH; got {text!r}")
+    return labels
+
+
 def parse_seeds(text: str) -> list[int]:
     """A count or a list.
 
@@ -144,11 +159,17 @@ def parse_seeds(text: str) -> list[int]:
     ([0, 1, 2], [0, 4], [7])
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts) or ("," not in text and int(parts[0]) == 0):
-        raise SuiteError(f"--seeds must be a count >= 1 or a list of integers >= 0 such as 0,1; got {text!r}")
-    if "," in text:
-        return list(dict.fromkeys(int(part) for part in parts))
-    return list(range(int(parts[0])))
+    digits = len(str(MOST_SEED))
+    numbers = [int(part) for part in parts if part.isdecimal() and len(part) <= digits]
+    listed = "," in text
+    allowed = all(n < MOST_SEED for n in numbers) if listed else numbers and 1 <= numbers[0] <= MOST_COUNT
+    if not parts or len(numbers) < len(parts) or not allowed:
+        shown = text if len(text) <= 40 else text[:37] + "..."
+        raise SuiteError(
+            f"--seeds must be a count from 1 to {MOST_COUNT} or a list of integers from 0 to 2**63 - 1 such as 0,1; "
+            f"got {shown!r}"
+        )
+    return list(dict.fromkeys(numbers)) if listed else list(range(numbers[0]))
 
 
 def list_suites(console: Console) -> None:

@@ -13,9 +13,12 @@ from benchmarks.schema import Identity
 
 SUITES = Path(__file__).parent / "suites"
 
+MOST_SEED = 2**63
+"""Seeds are below: what NumPy, pandas and torch all hold."""
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Label = Annotated[str, Field(min_length=1, max_length=40)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=MOST_SEED)]
 Options = dict[str, Any]
 
 
@@ -94,6 +97,12 @@ class Suite(_Strict):
     def labels(self) -> list[str]:
         return [row.label for row in self.methods]
 
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Group to the labels of its candidates."""
+        names = dict.fromkeys(row.group for row in self.methods if row.group)
+        return {name: [row.label for row in self.methods if row.group == name] for name in names}
+
     def options_of(self, arm: Arm, row: MethodRow) -> Options:
         """The task's options for one cell: the suite's, then the arm's, then the row's."""
         steps = {} if self.steps is None else {"steps": self.steps}
@@ -164,12 +173,22 @@ def load(path: Path) -> Suite:
     """Read and check a suite file; SuiteError names the file, the key, the value and what is allowed."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SuiteError(f"{path.name}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path.name}: not valid TOML: {error}") from error
     try:
-        return Suite.model_validate(data)
+        suite = Suite.model_validate(data)
     except ValidationError as error:
         raise SuiteError(f"{path.name}: {explain(error)}") from error
+    for k, row in enumerate(suite.methods):  # here and not in the schema: folders of results may hold older suites
+        for key, value in (("label", row.label), ("group", row.group)):
+            if value is not None and "," in value:
+                raise SuiteError(
+                    f"{path.name}: methods[{k}].{key}: must hold no comma, which separates labels in --methods, "
+                    f"got {value!r}"
+                )
+    return suite
 
 
 def explain(error: ValidationError) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from benchmarks.results import Results
 from benchmarks.schema import Versions
-from benchmarks.stats import Difference, Row, Spread
+from benchmarks.stats import Row, Spread, group_notes
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
@@ -38,7 +38,7 @@ def cells(row: Row) -> list[str]:
     return [
         _name(row),
         _spread(row.final),
-        _difference(row.difference),
+        _difference(row),
         _conflicts(row),
         NONE if row.step_time is None else f"{row.step_time:.2f}x",
         _runs(row.statuses),
@@ -83,12 +83,13 @@ def markdown(results: Results) -> str:
 
 
 def _printed(title: str, head: list[str], rows: Sequence[Row], text: Callable[[Row], list[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
+    # Text throughout: brackets in titles and labels are no markup
+    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="dim", box=None)
     table.collapse_padding, table.pad_edge = True, False
     for k, heading in enumerate(head):
         # headings give way, numbers do not
         narrow = textwrap.fill(heading, HEADING_WIDTH, break_long_words=False)
-        table.add_column(narrow, justify="right" if k else "left", no_wrap=True)
+        table.add_column(Text(narrow), justify="right" if k else "left", no_wrap=True)
     for row in rows:
         style = "dim" if row.role == "reference" else "bold" if row.selected else ""
         table.add_row(*(Text(cell, style=style) for cell in text(row)))
@@ -102,7 +103,9 @@ def _means(row: Row) -> list[str]:
 
 def _piped(head: list[str], lines: list[list[str]]) -> str:
     rule = "|---" + "|---:" * (len(head) - 1) + "|"
-    return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)])
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in (head, *lines)]
+    first, *rest = [f"| {' | '.join(line)} |" for line in escaped]
+    return "\n".join([first, rule, *rest])
 
 
 def _name(row: Row) -> str:
@@ -144,6 +147,7 @@ def notes(results: Results) -> list[str]:
         )
     if any(row.selected for rows in results.rows.values() for row in rows):
         texts.append("A row `group: label` is the candidate of its group with the best validation score.")
+    texts += group_notes(results.suite, results.runs)
     texts += [_version_text(versions) for versions in results.versions]
     if len({one.code for one in results.versions}) > 1:
         texts.append("Attention: these runs were made by more than one version of the code.")
@@ -161,7 +165,7 @@ def _version_text(versions: Versions) -> str:
 
 
 def _listed(seeds: Sequence[int]) -> str:
-    whole_range = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    whole_range = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1  # they are sorted, and each is there once
     return f"{seeds[0]} to {seeds[-1]}" if whole_range else ", ".join(map(str, seeds))
 
 
@@ -183,12 +187,14 @@ def _runs(statuses: Mapping[str, int]) -> str:
     return f"{ok} of {total} ({bad})" if bad else str(ok)
 
 
-def _difference(difference: Difference | None) -> str:
+def _difference(row: Row) -> str:
+    difference = row.difference
     if difference is None:
         return NONE
+    fewer = "" if difference.n == row.statuses.get("ok") else f" (n = {difference.n})"
     if difference.low is None or difference.high is None:
-        return _signed(difference.mean)
-    return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]"
+        return _signed(difference.mean) + fewer
+    return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]{fewer}"
 
 
 def _signed(value: float) -> str:

@@ -32,7 +32,7 @@ def test_a_comparison_from_start_to_report(suite_file: Path, out: Path, capsys: 
     text = capsys.readouterr().out
     assert "24 runs, 0 there already" in text
     assert "[24/24] biased  fixed 0.5 / 1.5  seed 2  accuracy 64.0" in text
-    assert re.search(r"tuned weights: (sum|fixed 0\.5 / 1\.5)", text)
+    assert "tuned weights: sum" in text  # the first of equals
     folder = out / "small"
     runs = [read_run(path) for path in (folder / "runs").glob("*.json")]
     assert len(runs) == 24
@@ -145,10 +145,11 @@ def test_a_failed_run_is_shown_and_changes_the_exit_code(
         (["compare", "nothing"], r"unknown suite 'nothing'; known: .*quickstart.*, or the path of a .toml file"),
         (["compare"], "which suite\\? known: "),
         (["compare", "quickstart", "--methods", "GH,nash"], "unknown method 'nash' in suite 'quickstart'; known: .*GH"),
-        (["compare", "quickstart", "--seeds", "all"], "--seeds must be a count >= 1 or a list .* got 'all'"),
+        (["compare", "quickstart", "--seeds", "all"], "--seeds must be a count from 1 to 10000 or a list .* got 'all'"),
         (["compare", "quickstart", "--steps", "0"], "--steps must be at least 1, got 0"),
         (["compare", "quickstart", "--jobs", "-2"], "--jobs must be at least 1, got -2"),
         (["compare", "quickstart", "--log-with", "paper"], "--log-with knows .*tensorboard.*; got 'paper'"),
+        (["compare", "quickstart", "--methods", ","], "--methods must be a list of labels such as sum,GH; got ','"),
         (["report", "nowhere"], "nowhere holds no suite.json"),
     ],
 )
