@@ -7,13 +7,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import suite as suites
+from benchmarks.arguments import at_least
 from benchmarks.environment import versions
 from benchmarks.progress import display
 from benchmarks.report import write_report
@@ -35,16 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="list the suites and stop")
     parser.add_argument("--methods", metavar="A,B", help="only these labels (and the baseline)")
     parser.add_argument("--seeds", metavar="N|A,B", help="the first N seeds, from 0; or a list of seeds ('3,' for one)")
-    parser.add_argument("--steps", type=int, metavar="N", help="training steps of every run, in place of the suite's")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs side by side (default: one per core)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each run (default: 1)")
+    parser.add_argument(
+        "--steps", type=at_least(1), metavar="N", help="training steps of every run, in place of the suite's"
+    )
+    parser.add_argument("--jobs", type=at_least(1), metavar="N", help="runs side by side (default: one per core)")
+    parser.add_argument("--threads", type=at_least(1), default=1, metavar="N", help="threads of each run (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--overwrite", action="store_true", help="replace finished results of other settings")
     parser.add_argument("--log-with", metavar="NAME", help="tracker known to accelerate, e.g. tensorboard")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code: 0, or 1 when a run failed; SuiteError and ValueError are for the caller to show."""
+    """Exit code: 0, 1 when a run failed, 130 after Ctrl-C; SuiteError is for the caller to show."""
     versions()  # of the code that is loaded, not of what the tree holds by the end
     console = make_console()
     if args.list:
@@ -53,12 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if args.suite is None:
         raise SuiteError(f"which suite? known: {', '.join(suites.names())}, or the path of a .toml file")
     suite = suites.load(suites.find(args.suite))
-    for option in ("steps", "jobs", "threads"):
-        value = getattr(args, option)
-        if value is not None and value < 1:
-            raise SuiteError(f"--{option} must be at least 1, got {value}")
-    if args.log_with is not None and args.log_with not in LOGGER_TYPE_TO_CLASS:
-        raise SuiteError(f"--log-with knows {', '.join(LOGGER_TYPE_TO_CLASS)}; got {args.log_with!r}")
+    if args.log_with is not None:
+        check_tracker(args.log_with)
     whole = suite.restricted(steps=args.steps)
     chosen = whole.restricted(
         methods=None if args.methods is None else parse_labels(args.methods),
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     )
     parallel = args.jobs or default_jobs()
     folder = args.out / suite.name
-    jobs = jobs_of(chosen, folder, threads=args.threads, jobs=parallel, tracker=args.log_with)
+    jobs = jobs_of(chosen, folder, threads=args.threads, tracker=args.log_with)
     check(jobs)
     others = of_other_settings(folder, whole)
     if others and not args.overwrite:
@@ -74,8 +74,13 @@ def run(args: argparse.Namespace) -> int:
             f"{folder} holds {others} finished results of other settings, to be replaced or left out of the table: "
             "choose another folder with --out, give the suite another name, or say --overwrite"
         )
-    todo = [job for job in jobs if not job.finished()]
-    save_suite(whole, folder)
+    missing = [job for job in jobs if not job.finished()]
+    at_once = max(1, min(parallel, len(missing)))
+    todo = [replace(job, jobs=at_once) for job in missing]
+    try:
+        save_suite(whole, folder)
+    except OSError as error:
+        raise SuiteError(f"--out {args.out}: cannot be written: {error.strerror}") from error
     for job in todo:  # what a killed process may have left
         job.live.unlink(missing_ok=True)
     console.print(suite.title, style="bold", markup=False)
@@ -89,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     failed = 0
     try:
         with _terminated_like_interrupted(), display(console, todo) as shown:
-            for job, outcome in sweep(todo, parallel=min(parallel, max(1, len(todo)))):
+            for job, outcome in sweep(todo, parallel=at_once):
                 shown.done(job, outcome)
                 failed += outcome.status == "failed"
     except KeyboardInterrupt:
@@ -108,10 +113,13 @@ def publish(folder: Path, suite: Suite | None, console: Console) -> None:
     """Table on the console; Markdown, JSON and HTML in the folder."""
     results = load_results(folder, suite)
     show(results, console)
-    write_atomically(markdown(results), folder / "table.md")
-    write_atomically(summary(results), folder / "summary.json")
-    write_report(results, folder / "report.html")
-    console.print(f"\n{folder / 'report.html'}", style="bold", soft_wrap=True)
+    try:
+        write_atomically(markdown(results), folder / "table.md")
+        write_atomically(summary(results), folder / "summary.json")
+        write_report(results, folder / "report.html")
+    except OSError as error:
+        raise SuiteError(f"{folder}: cannot be written: {error.strerror}") from error
+    console.print(f"\n{folder / 'report.html'}", style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -128,6 +136,15 @@ def make_console() -> Console:
     """As wide as the terminal; wide enough for a table where there is none."""
     console = Console()
     return console if console.is_terminal else Console(width=140)
+
+
+def check_tracker(name: str) -> None:
+    """SuiteError unless accelerate knows the tracker and its package is installed."""
+    if name not in LOGGER_TYPE_TO_CLASS:
+        raise SuiteError(f"--log-with knows {', '.join(LOGGER_TYPE_TO_CLASS)}; got {name!r}")
+    installed = [str(tracker) for tracker in get_available_trackers()]
+    if name not in installed:
+        raise SuiteError(f"--log-with {name}: not installed; installed: {', '.join(installed) or 'none'}")
 
 
 def check(jobs: list[Job]) -> None:

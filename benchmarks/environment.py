@@ -54,6 +54,24 @@ def machine() -> Machine:
     )
 
 
+def provenance(*packages: str) -> str:
+    """Machine, code and libraries in a line, for tables that a command writes.
+
+    Parameters
+    ----------
+    packages:
+        Distributions to name beside NumPy and SciPy.
+    """
+    found = versions()
+    changes = " with changes" if found.dirty else ""
+    commit = "no commit" if found.commit is None else f"commit {found.commit[:10]}{changes}"
+    others = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"{machine().kind}, mtlgrad {found.mtlgrad} ({commit}), torch {found.torch}, NumPy {found.numpy}, "
+        f"SciPy {found.scipy}, {others}"
+    )
+
+
 def _git(*arguments: str) -> str | None:
     """The output of git, or None outside a repository or without git."""
     try:

@@ -16,7 +16,7 @@ from benchmarks.panels import gather
 from benchmarks.results import Results
 from benchmarks.schema import utc, write_atomically
 from benchmarks.suite import Arm
-from benchmarks.table import cells, headings, metric_cells, metric_headings, notes
+from benchmarks.table import cells, headings, metric_cells, metric_headings, notes, published
 
 PAGE = Path(__file__).parent / "page"
 
@@ -74,7 +74,7 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
     """Everything the page shows of one arm."""
     rows = results.rows[arm.name]
     hues = charts.colours(results)
-    options = {**results.suite.task_options, **arm.options}
+    options = published({**results.suite.task_options, **arm.options})
     histograms = [
         {"label": row.label, "colour": hues[row.label], "caption": found[0], "figure": found[1]}
         for row in rows

@@ -105,6 +105,8 @@ def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
 def execute(job: Job) -> Run:
     """Make the run, or go on with it, and write its file. An exception is a result too; KeyboardInterrupt is not.
 
+    What went wrong is returned as it was said, and written without the folders of this machine.
+
     The checkpoint of a run that failed stays, for the next try to go on from, unless it is itself what failed.
     """
     versions()  # now: by the end of a long run the tree may hold other code than was loaded
@@ -136,7 +138,8 @@ def execute(job: Job) -> Run:
         keep = not isinstance(error, CheckpointError)
         run = _failure(job, error, started)
     run = run.model_copy(update=settings)
-    write_run(run, job.result)
+    told = {"reason": FOLDERS.sub("", run.reason), "notes": [FOLDERS.sub("", note) for note in run.notes]}
+    write_run(run.model_copy(update=told), job.result)  # a result says nothing about where it was made
     if not keep:
         job.checkpoint.unlink(missing_ok=True)
     job.live.unlink(missing_ok=True)
@@ -242,11 +245,9 @@ def _failure(job: Job, error: Exception, started: datetime) -> Run:
 
 def _told(error: Exception) -> str:
     """What went wrong, and where."""
-    # file names without folders: a result says nothing about where it was made
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-    message = FOLDERS.sub("", str(error).splitlines()[0] if str(error) else "")
-    return f"{type(error).__name__}: {message} ({where})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"
 
 
 def _run(job: Job, started: datetime, **observed: Any) -> Run:

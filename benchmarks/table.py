@@ -6,6 +6,8 @@ import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +20,8 @@ from benchmarks.stats import Row, Spread, group_notes
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
 HEADING_WIDTH = 10
+FOLDERS = ("data_dir", "weights")
+"""Options of tasks that name folders."""
 
 
 def headings(results: Results) -> list[str]:
@@ -75,9 +79,9 @@ def markdown(results: Results) -> str:
     parts = [f"# {results.suite.title}", results.suite.description.strip()]
     for arm in results.arms:
         rows = results.rows[arm.name]
-        parts += [f"## {arm.title}", _piped(headings(results), [cells(row) for row in rows])]
+        parts += [f"## {arm.title}", piped(headings(results), [cells(row) for row in rows])]
         if results.suite.columns:
-            parts += ["At the last step:", _piped(metric_headings(results), [metric_cells(row) for row in rows])]
+            parts += ["At the last step:", piped(metric_headings(results), [metric_cells(row) for row in rows])]
     parts += ["\n".join(f"- {note}" for note in notes(results))]
     return "\n\n".join(parts) + "\n"
 
@@ -101,7 +105,8 @@ def _means(row: Row) -> list[str]:
     return [_name(row), *(NONE if value is None else f"{value.mean:.1f}" for value in row.columns.values())]
 
 
-def _piped(head: list[str], lines: list[list[str]]) -> str:
+def piped(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table: the first column to the left, the others to the right."""
     rule = "|---" + "|---:" * (len(head) - 1) + "|"
     escaped = [[cell.replace("|", r"\|") for cell in line] for line in (head, *lines)]
     first, *rest = [f"| {' | '.join(line)} |" for line in escaped]
@@ -112,10 +117,26 @@ def _name(row: Row) -> str:
     return row.label if row.selected is None else f"{row.label}: {row.selected}"
 
 
+def published(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they are published: a folder of this machine by its last name alone.
+
+    >>> published({"data_dir": "/data/sets/mnist", "lr": 0.1})
+    {'data_dir': 'mnist', 'lr': 0.1}
+    """
+    folders = {name: Path(value).name for name, value in options.items() if name in FOLDERS and isinstance(value, str)}
+    return {**options, **folders}
+
+
 def summary(results: Results) -> str:
     """The rows as JSON."""
+    suite = results.suite.model_dump()
+    suite["task_options"] = published(suite["task_options"])
+    for arm in suite["arms"]:
+        arm["options"] = published(arm["options"])
+    for row in suite["methods"]:
+        row["task_options"] = published(row["task_options"])
     plain = {
-        "suite": results.suite.model_dump(),
+        "suite": suite,
         "metric": results.metric,
         "arms": {name: [asdict(row) for row in rows] for name, rows in results.rows.items()},
         "notes": notes(results),

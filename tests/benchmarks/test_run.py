@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from benchmarks import environment
-from benchmarks.run import Job, _failure, execute, jobs_of
+from benchmarks.run import Job, execute, jobs_of
 from benchmarks.schema import Identity, Run, read_run, write_run
 from benchmarks.suite import Suite
 from tasks.base import Phase
@@ -123,11 +122,16 @@ def test_a_file_from_before_a_field_was_there_is_read(run_file: dict[str, Any]) 
     assert (run.notes, run.all_task_options, run.all_method_args) == ([], {}, {})
 
 
-def test_a_failure_names_no_folder(tmp_path: Path) -> None:
-    missing = FileNotFoundError(2, "No such file or directory", "/home/someone/data/mnist")
-    run = _failure(make(tmp_path), missing, datetime(2026, 1, 1, tzinfo=UTC))
-    assert "mnist" in run.reason
-    assert "/home" not in run.reason
+def test_the_file_of_a_failure_names_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Linear, **given: Any) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/home/someone/data/mnist")
+
+    monkeypatch.setattr(Linear, "setup", missing)
+    job = make(tmp_path)
+    assert "'/home/someone/data/mnist'" in execute(job).reason
+    written = job.result.read_text()
+    assert "'mnist'" in written
+    assert "/home" not in written
 
 
 def test_a_validation_score_that_is_not_a_number_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

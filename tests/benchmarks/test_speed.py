@@ -11,7 +11,7 @@ from torchjd import aggregation
 
 from benchmarks import solvers, speed
 from benchmarks.__main__ import main
-from benchmarks.timing import Spread, ratio, take_turns
+from benchmarks.timing import Quartiles, ratio, take_turns
 
 
 def test_turns_rotate_and_warm_up_is_not_counted() -> None:
@@ -30,7 +30,7 @@ def test_turns_rotate_and_warm_up_is_not_counted() -> None:
 def test_ratio_is_taken_within_rounds() -> None:
     # A machine that slows down tenfold half way changes no ratio.
     times = {"a": [2.0, 2.0, 20.0, 20.0], "b": [1.0, 1.0, 10.0, 10.0]}
-    assert ratio(times, "a", "b") == Spread(2.0, 2.0, 2.0)
+    assert ratio(times, "a", "b") == Quartiles(2.0, 2.0, 2.0)
 
 
 def test_the_hand_written_loop_is_the_balancers_equal() -> None:

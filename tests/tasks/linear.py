@@ -33,11 +33,12 @@ class Linear(Task):
         interrupt_at: int | None = None,
         terminate_at: int | None = None,
         steps: int = 20,
+        data_dir: str | None = None,
         hook: Callable[[int], None] | None = None,
     ) -> None:
         self.rate, self.target_bias, self.fail_at, self.poison_from = rate, target_bias, fail_at, poison_from
         self.interrupt_at, self.terminate_at, self.steps = interrupt_at, terminate_at, steps
-        self.hook = hook
+        self.hook, self.data_dir = hook, data_dir
 
     def setup(self, *, seed: int, device: torch.device) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -58,6 +59,7 @@ class Linear(Task):
             "interrupt_at": self.interrupt_at,
             "terminate_at": self.terminate_at,
             "steps": self.steps,
+            "data_dir": self.data_dir,
         }
 
     @property
