@@ -129,7 +129,13 @@ def test_trajectories_run_from_the_starts_to_the_ends(problem: str) -> None:
     torch.testing.assert_close(paths[:, 0], seen(starts), rtol=0, atol=1e-4)
     torch.testing.assert_close(paths[:, -1], seen(last), rtol=0, atol=1e-4)
     front = torch.tensor(shown["front"], dtype=torch.float64)
-    assert (task.problem.distance(front).max() if task.problem.n == 2 else 0) < 1e-3
+    if task.problem.n == 2:
+        assert task.problem.distance(front).max() < 1e-3
+    else:  # in the plane of the losses: f1 = 1 - exp(-4 s^2), f2 = 1 - exp(-4 (1 - s)^2), s from 0 to 1
+        roots = (-torch.log(1 - front)).sqrt() / 2
+        torch.testing.assert_close(roots.sum(1), torch.ones(len(front), dtype=torch.float64), rtol=0, atol=5e-3)
+        assert roots.min() < 5e-3
+        assert roots.max() > 1 - 5e-3
 
 
 def test_contours_hold_the_losses_and_everything_drawn() -> None:
