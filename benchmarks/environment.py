@@ -63,11 +63,9 @@ def provenance(*packages: str) -> str:
         Distributions to name beside NumPy and SciPy.
     """
     found = versions()
-    changes = " with changes" if found.dirty else ""
-    commit = "no commit" if found.commit is None else f"commit {found.commit[:10]}{changes}"
     others = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
-        f"{machine().kind}, mtlgrad {found.mtlgrad} ({commit}), torch {found.torch}, NumPy {found.numpy}, "
+        f"{machine().kind}, mtlgrad {found.mtlgrad} ({found.tree}), torch {found.torch}, NumPy {found.numpy}, "
         f"SciPy {found.scipy}, {others}"
     )
 

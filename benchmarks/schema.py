@@ -132,6 +132,12 @@ class Versions(_Record):
     code: str
     """Digest of the sources that a run executes."""
 
+    @property
+    def tree(self) -> str:
+        """The commit in a few letters, and whether the tree differed from it."""
+        changes = " with changes" if self.dirty else ""
+        return "no commit" if self.commit is None else f"commit {self.commit[:10]}{changes}"
+
 
 class Machine(_Record):
     """A class of machine, never a name or a path."""

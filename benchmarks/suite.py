@@ -1,4 +1,7 @@
-"""What a comparison is: one task in one or more arms, a list of methods, seeds. Read from a TOML file."""
+"""What a comparison is: one task in one or more arms, a list of methods, seeds. Read from a TOML file.
+
+The keys of such a file are those of `Suite`, `Arm` and `MethodRow`; docs/suites.md shows one that has them all.
+"""
 
 from __future__ import annotations
 

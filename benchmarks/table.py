@@ -180,9 +180,7 @@ def notes(results: Results) -> list[str]:
 
 
 def _version_text(versions: Versions) -> str:
-    changes = " with changes" if versions.dirty else ""
-    commit = "no commit" if versions.commit is None else f"commit {versions.commit[:10]}{changes}"
-    return f"mtlgrad {versions.mtlgrad} ({commit}, code {versions.code}), torch {versions.torch}."
+    return f"mtlgrad {versions.mtlgrad} ({versions.tree}, code {versions.code}), torch {versions.torch}."
 
 
 def _listed(seeds: Sequence[int]) -> str:

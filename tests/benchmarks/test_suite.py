@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from benchmarks.compare import check, parse_labels, parse_seeds
 from benchmarks.run import jobs_of
-from benchmarks.suite import Suite, SuiteError, find, load, names
+from benchmarks.suite import Arm, MethodRow, Suite, SuiteError, find, load, names
 from tests.benchmarks.conftest import SUITE
 
 
@@ -29,6 +30,18 @@ def test_the_digits_are_compared_with_tuned_weights_and_with_no_adaptation() -> 
     assert any(row.role == "reference" and row.task_options == {"method": "source_only"} for row in suite.methods)
     assert len(suite.seeds) >= 5
     assert len(suite.arms) == 2
+
+
+def test_the_documented_suite_is_one_and_shows_every_key(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
+    path = tmp_path / "mine.toml"
+    path.write_text(shown, encoding="utf-8")
+    suite = load(path)
+    check(jobs_of(suite, tmp_path))
+    assert suite.model_fields_set == set(Suite.model_fields)
+    assert set().union(*(row.model_fields_set for row in suite.methods)) == set(MethodRow.model_fields)
+    assert suite.arms[0].model_fields_set == set(Arm.model_fields)
 
 
 @pytest.mark.parametrize("name", names())
