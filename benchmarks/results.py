@@ -102,11 +102,13 @@ def belongs(run: Run, suite: Suite) -> bool:
 
 
 def of_other_settings(folder: Path, suite: Suite) -> int:
-    """How many finished runs there are of the suite's cells with other settings: what it may not replace unasked."""
-    return sum(
-        run is not None
-        and run.status != "failed"
-        and suite.cell(run.arm, run.label) is not None
-        and not belongs(run, suite)
-        for run in read_runs(folder)
-    )
+    """How many finished runs the suite may not replace unasked: of its cells with other settings, or of another suite.
+
+    A folder is of another suite if none of its runs belongs. Where some do, runs of other arms and labels are those of
+    rows that were taken out.
+    """
+    finished = [run for run in read_runs(folder) if run is not None and run.status != "failed"]
+    others = [run for run in finished if not belongs(run, suite)]
+    if len(others) == len(finished):
+        return len(others)
+    return sum(suite.cell(run.arm, run.label) is not None for run in others)

@@ -141,7 +141,8 @@ def execute(job: Job) -> Run:
     told = {"reason": FOLDERS.sub("", run.reason), "notes": [FOLDERS.sub("", note) for note in run.notes]}
     write_run(run.model_copy(update=told), job.result)  # a result says nothing about where it was made
     if not keep:
-        job.checkpoint.unlink(missing_ok=True)
+        for path in job.checkpoint.parent.glob(f"{job.stem}-{job.identity.digest}-*.pt"):  # of whatever code
+            path.unlink(missing_ok=True)
     job.live.unlink(missing_ok=True)
     return run
 

@@ -20,8 +20,8 @@ from benchmarks.stats import Row, Spread, group_notes
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
 HEADING_WIDTH = 10
-FOLDERS = ("data_dir", "weights")
-"""Options of tasks that name folders."""
+FOLDER_OPTIONS = ("data_dir", "weights")
+"""Options of tasks that are folders of this machine."""
 
 
 def headings(results: Results) -> list[str]:
@@ -123,7 +123,9 @@ def published(options: Mapping[str, Any]) -> dict[str, Any]:
     >>> published({"data_dir": "/data/sets/mnist", "lr": 0.1})
     {'data_dir': 'mnist', 'lr': 0.1}
     """
-    folders = {name: Path(value).name for name, value in options.items() if name in FOLDERS and isinstance(value, str)}
+    folders = {
+        name: Path(value).name for name, value in options.items() if name in FOLDER_OPTIONS and isinstance(value, str)
+    }
     return {**options, **folders}
 
 

@@ -66,10 +66,26 @@ def test_what_does_not_belong_is_counted_and_told(suite: Suite, tmp_path: Path) 
     assert of_other_settings(tmp_path, longer) == 1
 
 
+def test_rows_taken_out_are_no_other_settings_and_another_suite_is(suite: Suite, tmp_path: Path) -> None:
+    write(tmp_path, run(suite, "sum", 0, 60.0), run(suite, "slow", 0, 50.0), run(suite, "slow", 1, 50.0))
+    smaller = suite.model_copy(update={"methods": suite.methods[1:]})
+    assert of_other_settings(tmp_path, smaller) == 0
+    arm = suite.arms[0].model_copy(update={"name": "other"})
+    assert of_other_settings(tmp_path, suite.model_copy(update={"arms": [arm]})) == 3
+
+
 def test_a_folder_without_results_is_refused(suite: Suite, tmp_path: Path) -> None:
     save_suite(suite, tmp_path)
     with pytest.raises(SuiteError, match="holds no results of suite 'small'"):
         load_results(tmp_path)
+
+
+def test_a_folder_from_when_labels_could_hold_commas_is_reported(suite: Suite, tmp_path: Path) -> None:
+    older = suite.methods[2].model_copy(update={"label": "GH++, rotation"})
+    suite = suite.model_copy(update={"methods": [*suite.methods[:2], older, suite.methods[3]]})
+    save_suite(suite, tmp_path)
+    write(tmp_path, run(suite, "GH++, rotation", 0, 60.0))
+    assert [row.label for row in load_results(tmp_path).rows["plain"]] == ["GH++, rotation"]
 
 
 def test_a_label_written_anew_keeps_its_runs(suite: Suite, tmp_path: Path) -> None:
