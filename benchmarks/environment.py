@@ -54,6 +54,22 @@ def machine() -> Machine:
     )
 
 
+def provenance(*packages: str) -> str:
+    """Machine, code and libraries in a line, for tables that a command writes.
+
+    Parameters
+    ----------
+    packages:
+        Distributions to name beside NumPy and SciPy.
+    """
+    found = versions()
+    others = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"{machine().kind}, mtlgrad {found.mtlgrad} ({found.tree}), torch {found.torch}, NumPy {found.numpy}, "
+        f"SciPy {found.scipy}, {others}"
+    )
+
+
 def _git(*arguments: str) -> str | None:
     """The output of git, or None outside a repository or without git."""
     try:

@@ -16,7 +16,7 @@ from benchmarks.panels import gather
 from benchmarks.results import Results
 from benchmarks.schema import utc, write_atomically
 from benchmarks.suite import Arm
-from benchmarks.table import cells, headings, metric_cells, metric_headings, notes
+from benchmarks.table import cells, headings, metric_cells, metric_headings, notes, published
 
 PAGE = Path(__file__).parent / "page"
 
@@ -55,7 +55,6 @@ def _facts(results: Results) -> dict[str, str]:
     seeds = sorted({run.seed for run in runs})
     counts = {status: sum(run.status == status for run in runs) for status in ("ok", "diverged", "failed")}
     versions = results.versions[-1]
-    commit = "none" if versions.commit is None else versions.commit[:10] + (" with changes" if versions.dirty else "")
     return {
         "task": results.suite.task,
         "seeds": ", ".join(map(str, seeds)),
@@ -63,7 +62,7 @@ def _facts(results: Results) -> dict[str, str]:
         "runs": ", ".join(f"{count} {status}" for status, count in counts.items() if count),
         "machine": "; ".join(dict.fromkeys(f"{m.kind}, {m.memory_gb:.0f} GB" for m in results.machines)),
         "accelerator": ", ".join(dict.fromkeys(m.accelerator or "none" for m in results.machines)),
-        "mtlgrad": f"{versions.mtlgrad}, commit {commit}",
+        "mtlgrad": f"{versions.mtlgrad}, {versions.tree}",
         "versions": f"torch {versions.torch}, NumPy {versions.numpy}, SciPy {versions.scipy}, Python {versions.python}",
         "begun": utc(min(run.started for run in runs)),
         "ended": utc(max(run.finished for run in runs)),
@@ -74,7 +73,7 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
     """Everything the page shows of one arm."""
     rows = results.rows[arm.name]
     hues = charts.colours(results)
-    options = {**results.suite.task_options, **arm.options}
+    options = published({**results.suite.task_options, **arm.options})
     histograms = [
         {"label": row.label, "colour": hues[row.label], "caption": found[0], "figure": found[1]}
         for row in rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,14 +75,10 @@ def load_results(folder: Path, suite: Suite | None = None) -> Results:
         except ValidationError as error:
             raise SuiteError(f"{SUITE_FILE}: {explain(error)}") from error
     runs, ignored = [], 0
-    for path in sorted((folder / "runs").glob("*.json")):
-        try:
-            run = read_run(path)
-        except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
-            ignored += 1
-            continue
-        if belongs(run, suite):
-            runs.append(run)
+    for run in read_runs(folder):
+        cell = None if run is None else suite.cell(run.arm, run.label)
+        if run is not None and cell is not None and belongs(run, suite):
+            runs.append(run.model_copy(update={"label": cell[1].label}))  # as the suite writes it now
         else:
             ignored += 1
     if not runs:
@@ -90,12 +86,29 @@ def load_results(folder: Path, suite: Suite | None = None) -> Results:
     return Results(suite, tuple(runs), ignored, rows(suite, runs))
 
 
+def read_runs(folder: Path) -> Iterator[Run | None]:
+    """The runs of a folder by file name; None for a file that cannot be read."""
+    for path in sorted((folder / "runs").glob("*.json")):
+        try:
+            yield read_run(path)
+        except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
+            yield None
+
+
 def belongs(run: Run, suite: Suite) -> bool:
     """Whether the run is of this suite as it stands: same options, method and length; any seed."""
-    found = run
-    arm = next((arm for arm in suite.arms if arm.name == found.arm), None)
-    row = next((row for row in suite.methods if row.label == found.label), None)
-    if arm is None or row is None or found.suite != suite.name:
-        return False
-    wanted = (suite.task, suite.options_of(arm, row), row.method, row.args, suite.evaluate_every)
-    return wanted == (found.task, found.task_options, found.method, found.method_args, found.evaluate_every)
+    cell = suite.cell(run.arm, run.label)
+    return cell is not None and suite.identity(*cell, run.seed).digest == run.digest
+
+
+def of_other_settings(folder: Path, suite: Suite) -> int:
+    """How many finished runs the suite may not replace unasked: of its cells with other settings, or of another suite.
+
+    A folder is of another suite if none of its runs belongs. Where some do, runs of other arms and labels are those of
+    rows that were taken out.
+    """
+    finished = [run for run in read_runs(folder) if run is not None and run.status != "failed"]
+    others = [run for run in finished if not belongs(run, suite)]
+    if len(others) == len(finished):
+        return len(others)
+    return sum(suite.cell(run.arm, run.label) is not None for run in others)

@@ -8,10 +8,10 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,13 +36,11 @@ from benchmarks.suite import Suite, slug
 from mtlgrad import Method, catalog
 from tasks.base import Task
 from tasks.history import Decisions, Evaluation, History
-from tasks.loop import Event, train
+from tasks.loop import CheckpointError, Event, train
 from tasks.registry import make_task
 
-CHECKPOINT_EVERY = 50
-"""Steps: seconds of work on a network, which is what a killed process may lose."""
-CHECKPOINTS = 50
-"""At most so many a run: on a problem of microseconds a step, saving would take longer than training."""
+CHECKPOINT_EVERY_S = 30.0
+"""What a killed process may lose, a step and an evaluation aside."""
 LIVE_EVERY_S = 0.25
 """A progress bar needs no more."""
 
@@ -97,21 +95,7 @@ class Job:
 def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
     """All runs of a suite, seed by seed, so that an early look at the results has every method."""
     return [
-        Job(
-            Identity(
-                suite=suite.name,
-                arm=arm.name,
-                label=row.label,
-                task=suite.task,
-                task_options=suite.options_of(arm, row),
-                method=row.method,
-                method_args=row.args,
-                seed=seed,
-                evaluate_every=suite.evaluate_every,
-            ),
-            folder,
-            **shared,
-        )
+        Job(suite.identity(arm, row, seed), folder, **shared)
         for seed in suite.seeds
         for arm in suite.arms
         for row in suite.methods
@@ -119,35 +103,72 @@ def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
 
 
 def execute(job: Job) -> Run:
-    """Make the run, or go on with it, and write its file. An exception is a result too; KeyboardInterrupt is not."""
+    """Make the run, or go on with it, and write its file. An exception is a result too; KeyboardInterrupt is not.
+
+    What went wrong is returned as it was said, and written without the folders of this machine.
+
+    The checkpoint of a run that failed stays, for the next try to go on from, unless it is itself what failed.
+    """
+    versions()  # now: by the end of a long run the tree may hold other code than was loaded
     torch.set_num_threads(job.threads)
     started = datetime.now(UTC)
+    keep, settings = False, {}
     try:
-        task = job.make_task()
+        task, method = job.make_task(), job.make_method()
+        settings = {"all_task_options": _ready(task.options), "all_method_args": _ready(_fields(method))}
         report = _reporter(job, task.metric)
         report(Event(0, task.total_steps))  # making the data can take a while: the run shows from its start
         accelerator = _accelerator(job)
         try:
             history = train(
                 task,
-                job.make_method(),
+                method,
                 seed=job.identity.seed,
                 evaluate_every=job.identity.evaluate_every,
                 accelerator=accelerator,
                 on_event=report,
                 checkpoint=job.checkpoint,
-                checkpoint_every=max(CHECKPOINT_EVERY, task.total_steps // CHECKPOINTS),
+                checkpoint_every_s=CHECKPOINT_EVERY_S,
             )
         finally:
             accelerator.end_training()
-        exhibits = task.exhibits() if history.status == "ok" else {}
-        run = _result(job, history, exhibits, started)
+        exhibits, notes = _exhibits(task) if history.status == "ok" else ({}, [])
+        run = _result(job, history, exhibits, notes, started)
     except Exception as error:
+        keep = not isinstance(error, CheckpointError)
         run = _failure(job, error, started)
-    write_run(run, job.result)
-    job.checkpoint.unlink(missing_ok=True)
+    run = run.model_copy(update=settings)
+    told = {"reason": FOLDERS.sub("", run.reason), "notes": [FOLDERS.sub("", note) for note in run.notes]}
+    write_run(run.model_copy(update=told), job.result)  # a result says nothing about where it was made
+    if not keep:
+        for path in job.checkpoint.parent.glob(f"{job.stem}-{job.identity.digest}-*.pt"):  # of whatever code
+            path.unlink(missing_ok=True)
     job.live.unlink(missing_ok=True)
     return run
+
+
+def _fields(method: Method) -> dict[str, Any]:
+    return {field.name: getattr(method, field.name) for field in fields(cast(Any, method))}
+
+
+def _ready(value: Any) -> Any:
+    """For JSON: what it has no form for, such as a method or an infinite number, as its repr."""
+    if isinstance(value, Mapping):
+        return {str(key): _ready(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_ready(one) for one in value]
+    plain = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if plain else repr(value)
+
+
+def _exhibits(task: Task) -> tuple[dict[str, Any], list[str]]:
+    """The task's exhibits, or why there are none: what is shown beside the numbers costs nobody the numbers."""
+    try:
+        exhibits = task.exhibits()
+        json.dumps(exhibits)
+    except Exception as error:
+        return {}, [f"no exhibits: {_told(error)}"]
+    return exhibits, []
 
 
 def _accelerator(job: Job) -> Accelerator:
@@ -175,7 +196,7 @@ def _reporter(job: Job, metric: str) -> Callable[[Event], None]:
     return report
 
 
-def _result(job: Job, history: History, exhibits: dict[str, Any], started: datetime) -> Run:
+def _result(job: Job, history: History, exhibits: dict[str, Any], notes: list[str], started: datetime) -> Run:
     final, best = history.final, history.best
     quartiles = history.step_ms_quartiles()
     return _run(
@@ -198,6 +219,7 @@ def _result(job: Job, history: History, exhibits: dict[str, Any], started: datet
         ],
         phases={name: _samples(decisions) for name, decisions in history.decisions.items()},
         exhibits=exhibits,
+        notes=notes,
     )
 
 
@@ -206,15 +228,11 @@ FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s'\"]+/)+")
 
 
 def _failure(job: Job, error: Exception, started: datetime) -> Run:
-    # file names without folders: a result says nothing about where it was made
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-    message = FOLDERS.sub("", str(error).splitlines()[0] if str(error) else "")
     return _run(
         job,
         started,
         status="failed",
-        reason=f"{type(error).__name__}: {message} ({where})",
+        reason=_told(error),
         metric="",
         metrics=None,
         conflicts=Conflicts(before=None, after=None, measured=0),
@@ -224,6 +242,13 @@ def _failure(job: Job, error: Exception, started: datetime) -> Run:
         phases={},
         exhibits={},
     )
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, and where."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"
 
 
 def _run(job: Job, started: datetime, **observed: Any) -> Run:

@@ -132,6 +132,12 @@ class Versions(_Record):
     code: str
     """Digest of the sources that a run executes."""
 
+    @property
+    def tree(self) -> str:
+        """The commit in a few letters, and whether the tree differed from it."""
+        changes = " with changes" if self.dirty else ""
+        return "no commit" if self.commit is None else f"commit {self.commit[:10]}{changes}"
+
 
 class Machine(_Record):
     """A class of machine, never a name or a path."""
@@ -146,6 +152,10 @@ class Run(Identity):
     """One run: what was run, and what came of it."""
 
     schema_version: Literal[1] = 1
+    all_task_options: dict[str, Any] = {}
+    """`task_options` with the task's defaults put in; empty where the task could not be made."""
+    all_method_args: dict[str, Any] = {}
+    """`method_args` with the method's defaults put in; a method inside is told by its repr."""
     status: Status
     reason: str
     """Why it diverged or failed; empty when ok."""
@@ -159,6 +169,8 @@ class Run(Identity):
     curve: list[CurvePoint]
     phases: dict[str, PhaseSamples]
     exhibits: dict[str, Any]
+    notes: list[str] = []
+    """What went wrong beside the training itself."""
     versions: Versions
     machine: Machine
     threads: Annotated[int, Field(ge=1)]

@@ -7,16 +7,17 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.arguments import positive
+from benchmarks.arguments import at_least, output_file
 from benchmarks.compare import make_console
+from benchmarks.environment import provenance, versions
 from benchmarks.schema import write_atomically
+from benchmarks.table import piped
 from mtlgrad import reference
 from mtlgrad.solvers import (
     bargaining_residual,
@@ -147,13 +148,17 @@ class Comparison:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--largest", type=positive, default=16, metavar="M", help="m goes from 2 to this (default 16)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument(
+        "--largest", type=at_least(2), default=16, metavar="M", help="m goes from 2 to this (default 16)"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--out", type=output_file, metavar="FILE.md", help="also write the table, in Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when every row is within the tolerances, else 1."""
+    versions()  # of the code that is loaded, not of what the tree holds by the end
     console = make_console()
     rows = [
         row
@@ -163,6 +168,8 @@ def run(args: argparse.Namespace) -> int:
     console.print(_table(rows))
     if args.json:
         write_atomically(json.dumps([asdict(row) for row in rows], indent=1) + "\n", args.json)
+    if args.out:
+        write_atomically(markdown(rows, largest=args.largest, seed=args.seed), args.out)
     return 0 if all(row.passed for row in rows) else 1
 
 
@@ -223,26 +230,37 @@ def _median_us(call: Callable[[], object], repeats: int) -> float:
     return 1e6 * float(np.median(spent))
 
 
+TITLE = "Exact solvers against cvxpy"
+CAPTION = (
+    "max difference: of the direction, relative, over the well-conditioned cases. "
+    "certificate: largest residual of the optimality conditions over all cases."
+)
+HEADINGS = ("method", "family", "well-cond.", "max difference", "certificate", "exact us", "cvxpy us", "ratio")
+
+
+def markdown(rows: list[Comparison], *, largest: int, seed: int) -> str:
+    """The table as a Markdown document that can be committed."""
+    made = f"`python -m benchmarks solvers`, m from 2 to {largest}, seed {seed}, {provenance('cvxpy', 'clarabel')}."
+    return "\n\n".join([f"# {TITLE}", made, CAPTION, piped(HEADINGS, [_cells(row) for row in rows])]) + "\n"
+
+
+def _cells(row: Comparison) -> list[str]:
+    return [
+        row.method,
+        row.family,
+        f"{row.well_conditioned}/{row.cases}",
+        "-" if row.difference is None else f"{row.difference:.1e}",
+        f"{row.certificate:.1e}",
+        f"{row.exact_us:.0f}",
+        f"{row.cvxpy_us:.0f}",
+        f"{row.cvxpy_us / row.exact_us:.0f}x",
+    ]
+
+
 def _table(rows: list[Comparison]) -> Table:
-    table = Table(
-        title="Exact solvers against cvxpy",
-        caption="max difference: of the direction, relative, over the well-conditioned cases. "
-        "certificate: largest residual of the optimality conditions over all cases.",
-    )
-    for column in ("method", "family"):
-        table.add_column(column)
-    for column in ("well-cond.", "max difference", "certificate", "exact us", "cvxpy us", "ratio"):
-        table.add_column(column, justify="right")
+    table = Table(title=TITLE, caption=CAPTION)
+    for k, column in enumerate(HEADINGS):
+        table.add_column(column, justify="left" if k < 2 else "right")
     for row in rows:
-        table.add_row(
-            row.method,
-            row.family,
-            f"{row.well_conditioned}/{row.cases}",
-            "-" if row.difference is None else f"{row.difference:.1e}",
-            f"{row.certificate:.1e}",
-            f"{row.exact_us:.0f}",
-            f"{row.cvxpy_us:.0f}",
-            f"{row.cvxpy_us / row.exact_us:.0f}x",
-            style=None if row.passed else "bold red",
-        )
+        table.add_row(*_cells(row), style=None if row.passed else "bold red")
     return table

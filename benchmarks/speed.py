@@ -14,7 +14,6 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,10 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mtlgrad
-from benchmarks.arguments import positive
+from benchmarks.arguments import at_least, output_file
 from benchmarks.compare import make_console
+from benchmarks.environment import provenance, versions
 from benchmarks.schema import write_atomically
-from benchmarks.timing import Spread, ratio, take_turns
+from benchmarks.table import piped
+from benchmarks.timing import Quartiles, ratio, take_turns
 from mtlgrad import catalog
 from mtlgrad.linalg import combine, gram
 
@@ -62,31 +63,35 @@ Gramian, with n of a small trunk where it decomposes J itself."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="default: all")
-    parser.add_argument("--rounds", type=positive, default=15, help="counted rounds of each comparison")
-    parser.add_argument("--threads", type=positive, default=1, help="torch threads")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--rounds", type=at_least(1), default=15, help="counted rounds of each decision (default: 15)")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="torch threads")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--out", type=output_file, metavar="FILE.md", help="also write the tables, in Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
+    versions()  # of the code that is loaded, not of what the tree holds by the end
     console = make_console()
     before = torch.get_num_threads()
     torch.set_num_threads(args.threads)
     results: dict[str, list[Row]] = {}
     try:
         for section in args.sections:
-            measure, title = _MEASURES[section]
+            measure, title, rounds_of, _ = _MEASURES[section]
             # NumPy's linear algebra has threads of its own, which get in each other's way on small matrices.
             with console.status(f"measuring {section}"), threadpool_limits(args.threads):
-                results[section] = measure(args.rounds)
+                results[section] = measure(rounds_of(args.rounds))
             console.print(_table(title, results[section]))
     finally:
         torch.set_num_threads(before)
     if args.json:
         plain = {
-            s: [{k: asdict(v) if isinstance(v, Spread) else v for k, v in row.items()} for row in rows]
+            s: [{k: asdict(v) if isinstance(v, Quartiles) else v for k, v in row.items()} for row in rows]
             for s, rows in results.items()
         }
         write_atomically(json.dumps(plain, indent=1) + "\n", args.json)
+    if args.out:
+        write_atomically(markdown(results, rounds=args.rounds, threads=args.threads), args.out)
     return 0
 
 
@@ -149,10 +154,14 @@ def measure_balancer(rounds: int) -> list[Row]:
         "torchjd mtl_backward + UPGrad": with_torchjd,
         "sum of losses, one backward": lambda: torch.stack(net.losses).sum().backward(),
     }
-    times = take_turns(contenders, rounds=2 * rounds, before_each=net.forward)
+    times = take_turns(contenders, rounds=rounds, before_each=net.forward)
     first = next(iter(contenders))
     return [
-        {"backward of": name, "ms": Spread.of([1e3 * t for t in times[name]]), "/ by hand": ratio(times, name, first)}
+        {
+            "backward of": name,
+            "ms": Quartiles.of([1e3 * t for t in times[name]]),
+            "/ by hand": ratio(times, name, first),
+        }
         for name in contenders
     ]
 
@@ -164,7 +173,7 @@ def measure_weights(rounds: int) -> list[Row]:
     from torchjd import aggregation
 
     rows = []
-    for name in (n for n in PEERS if n in catalog.CATALOG):
+    for name in PEERS:
         method = catalog.make(name)
         for m in (m for m in SIZES if m >= method.traits.min_tasks):
             peer = PEERS[name](aggregation, m)
@@ -183,8 +192,8 @@ def measure_weights(rounds: int) -> list[Row]:
                     "method": type(method).__name__,
                     "m": m,
                     "from": f"J, n={n:,}" if name in FROM_JACOBIAN else "G",
-                    "ours, us": Spread.of([1e6 * t for t in times["ours"]]),
-                    "torchjd, us": Spread.of([1e6 * t for t in times["torchjd"]]),
+                    "ours, us": Quartiles.of([1e6 * t for t in times["ours"]]),
+                    "torchjd, us": Quartiles.of([1e6 * t for t in times["torchjd"]]),
                     "torchjd / ours": ratio(times, "torchjd", "ours"),
                 }
             )
@@ -225,12 +234,12 @@ def measure_aggregate(rounds: int) -> list[Row]:
             }
             if entry.name in peers:
                 contenders["torchjd"] = lambda peer=peers[entry.name], J=J: peer(J)  # type: ignore[misc]
-            times = take_turns(contenders, rounds=max(5, rounds // 2))
+            times = take_turns(contenders, rounds=rounds)
             rows.append(
                 {
                     "method": method.name,
                     "J": f"{m} x {n:.0e}",
-                    "ms": Spread.of([1e3 * t for t in times["ours"]]),
+                    "ms": Quartiles.of([1e3 * t for t in times["ours"]]),
                     "/ (Gramian + combination)": ratio(times, "ours", "floor"),
                     "torchjd / ours": ratio(times, "torchjd", "ours") if "torchjd" in times else None,
                 }
@@ -238,11 +247,41 @@ def measure_aggregate(rounds: int) -> list[Row]:
     return rows
 
 
-_MEASURES: dict[str, tuple[Callable[[int], list[Row]], str]] = {
-    "balancer": (measure_balancer, "One backward: LeNet trunk, batch 128, m = 2"),
-    "weights": (measure_weights, "The decision alone, from G"),
-    "aggregate": (measure_aggregate, "Whole aggregation of a large J, float32"),
+_MEASURES: dict[str, tuple[Callable[[int], list[Row]], str, Callable[[int], int], str]] = {
+    "balancer": (measure_balancer, "One backward: LeNet trunk, batch 128, m = 2", lambda rounds: 2 * rounds, ""),
+    "weights": (
+        measure_weights,
+        "The decision alone, from G (rows normal, n = 4m)",
+        lambda rounds: rounds,
+        "A row is one draw of J, and the draw decides how many rounds a solver takes.",
+    ),
+    "aggregate": (
+        measure_aggregate,
+        "Whole aggregation of a large J, float32",
+        lambda rounds: max(5, rounds // 2),
+        "",
+    ),
 }
+"""Section to what measures it, title, how many rounds it takes for those asked for, and a remark."""
+
+
+def markdown(results: dict[str, list[Row]], *, rounds: int, threads: int) -> str:
+    """The tables as a Markdown document that can be committed."""
+    parts = [
+        "# What a decision costs",
+        f"`python -m benchmarks speed`, {threads} thread{'s' * (threads > 1)}, {provenance('torchjd')}. Median "
+        "(quartiles) over rounds in which the contenders take turns; ratios are taken within a round, for the machine "
+        "may be shared.",
+    ]
+    for section, rows in results.items():
+        _, title, rounds_of, remark = _MEASURES[section]
+        parts += [f"## {title}", f"{rounds_of(rounds)} rounds. {remark}".strip()]
+        parts.append(piped(list(rows[0]), [_cells(row) for row in rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(row: Row) -> list[str]:
+    return ["" if value is None else str(value) for value in row.values()]
 
 
 def _table(title: str, rows: list[Row]) -> Table:
@@ -250,5 +289,5 @@ def _table(title: str, rows: list[Row]) -> Table:
     for column in rows[0]:
         table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*_cells(row))
     return table

@@ -41,7 +41,7 @@ class Row:
     label: str
     role: str
     selected_from: tuple[str, ...]
-    """The candidates of a group row; empty for a method of its own."""
+    """The eligible candidates of a group row; empty for a method of its own."""
     selected: str | None
     """Which candidate had the best mean validation score."""
     final: Spread | None
@@ -92,53 +92,93 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> pd.DataFrame:
 
 def rows(suite: Suite, runs: Sequence[Run]) -> dict[str, list[Row]]:
     """The rows of every arm, in suite order, groups after; methods without a run are left out."""
+    return {arm: _rows_of_arm(suite, by_label) for arm, by_label in _by_arm_and_label(suite, runs).items()}
+
+
+def group_notes(suite: Suite, runs: Sequence[Run]) -> list[str]:
+    """Why a group has no row, for each that has none in an arm with runs."""
+    choices = {
+        (group, arm): _choose(labels, by_label)
+        for arm, by_label in _by_arm_and_label(suite, runs).items()
+        for group, labels in suite.groups.items()
+        if by_label
+    }
+    return [
+        f"No row `{group}` in {arm}: {choice.why_none}." for (group, arm), choice in choices.items() if choice.why_none
+    ]
+
+
+def _by_arm_and_label(suite: Suite, runs: Sequence[Run]) -> dict[str, dict[str, pd.DataFrame]]:
+    """Arm to label to a frame with one line per seed."""
     frame = table_of(runs, suite.columns)
-    return {arm.name: _rows_of_arm(suite, frame[frame.arm == arm.name]) for arm in suite.arms}
+    return {
+        arm.name: {label: part.set_index("seed") for label, part in frame[frame.arm == arm.name].groupby("label")}
+        for arm in suite.arms
+    }
 
 
-def _rows_of_arm(suite: Suite, frame: pd.DataFrame) -> list[Row]:
-    by_label = {label: part.set_index("seed") for label, part in frame.groupby("label")}
+def _rows_of_arm(suite: Suite, by_label: dict[str, pd.DataFrame]) -> list[Row]:
     baseline = by_label.get(suite.baseline)
     found = [
         _row(row.label, row.role, by_label[row.label], baseline, is_baseline=row.label == suite.baseline)
         for row in suite.methods
         if row.label in by_label
     ]
-    for group in dict.fromkeys(row.group for row in suite.methods if row.group):
-        candidates = {
-            row.label: by_label[row.label] for row in suite.methods if row.group == group and row.label in by_label
-        }
-        selected = select(candidates)
-        if selected is not None:
+    for group, labels in suite.groups.items():
+        choice = _choose(labels, by_label)
+        if choice.selected is not None:
             found.append(
                 _row(
                     group,
                     "method",
-                    candidates[selected],
+                    by_label[choice.selected],
                     baseline,
-                    is_baseline=selected == suite.baseline,
-                    selected_from=tuple(candidates),
-                    selected=selected,
+                    is_baseline=choice.selected == suite.baseline,
+                    selected_from=choice.eligible,
+                    selected=choice.selected,
                 )
             )
     return found
 
 
-def select(candidates: dict[str, pd.DataFrame]) -> str | None:
-    """The candidate with the highest mean validation score over the seeds that all have, the first of equals.
+@dataclass(frozen=True)
+class _Choice:
+    """Who stands for a group and who could have, or why nobody does."""
 
-    No other column is looked at. A candidate with a run that did not end ok is not eligible.
-    """
-    eligible = {
+    selected: str | None = None
+    eligible: tuple[str, ...] = ()
+    why_none: str = ""
+
+
+def _choose(labels: Sequence[str], by_label: dict[str, pd.DataFrame]) -> _Choice:
+    missing = [label for label in labels if label not in by_label]
+    if missing:  # what was not tuned is not called tuned
+        return _Choice(why_none=f"no runs of {', '.join(missing)}")
+    scores = eligible({label: by_label[label] for label in labels})
+    if not scores:
+        return _Choice(why_none="no candidate ended ok on every seed, with a validation score")
+    selected = select(scores)
+    if selected is None:
+        return _Choice(why_none="its candidates have no seed in common")
+    return _Choice(selected, tuple(scores))
+
+
+def eligible(candidates: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
+    """The validation scores, by seed, of the candidates of which every run ended ok with one."""
+    return {
         label: part.validation
         for label, part in candidates.items()
         if (part.status == "ok").all() and part.validation.notna().all()
     }
-    common = pd.DataFrame(eligible).dropna()
+
+
+def select(scores: dict[str, pd.Series]) -> str | None:
+    """The candidate with the highest mean score over the seeds that all have, the first of equals; None without one."""
+    common = pd.DataFrame(scores).dropna()
     if common.empty:
         return None
-    scores = common.mean()
-    return max(eligible, key=lambda label: float(scores[label]))
+    means = common.mean()
+    return max(scores, key=lambda label: float(means[label]))
 
 
 def _row(

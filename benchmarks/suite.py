@@ -1,4 +1,7 @@
-"""What a comparison is: one task in one or more arms, a list of methods, seeds. Read from a TOML file."""
+"""What a comparison is: one task in one or more arms, a list of methods, seeds. Read from a TOML file.
+
+The keys of such a file are those of `Suite`, `Arm` and `MethodRow`; docs/suites.md shows one that has them all.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from benchmarks.schema import Identity
+
 SUITES = Path(__file__).parent / "suites"
+
+MOST_SEED = 2**63
+"""Seeds are below: what NumPy, pandas and torch all hold."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Label = Annotated[str, Field(min_length=1, max_length=40)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=MOST_SEED)]
 Options = dict[str, Any]
 
 
@@ -92,10 +100,35 @@ class Suite(_Strict):
     def labels(self) -> list[str]:
         return [row.label for row in self.methods]
 
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Group to the labels of its candidates."""
+        names = dict.fromkeys(row.group for row in self.methods if row.group)
+        return {name: [row.label for row in self.methods if row.group == name] for name in names}
+
     def options_of(self, arm: Arm, row: MethodRow) -> Options:
         """The task's options for one cell: the suite's, then the arm's, then the row's."""
         steps = {} if self.steps is None else {"steps": self.steps}
         return {**self.task_options, **arm.options, **row.task_options, **steps}
+
+    def identity(self, arm: Arm, row: MethodRow, seed: int) -> Identity:
+        """What the run of one cell and seed is."""
+        return Identity(
+            suite=self.name,
+            arm=arm.name,
+            label=row.label,
+            task=self.task,
+            task_options=self.options_of(arm, row),
+            method=row.method,
+            method_args=row.args,
+            seed=seed,
+            evaluate_every=self.evaluate_every,
+        )
+
+    def cell(self, arm: str, label: str) -> tuple[Arm, MethodRow] | None:
+        """The cell that a run of this arm and label is of; labels that name the same files are the same label."""
+        cells = ((one, row) for one in self.arms for row in self.methods)
+        return next(((one, row) for one, row in cells if (one.name, slug(row.label)) == (arm, slug(label))), None)
 
     def restricted(
         self, *, methods: list[str] | None = None, seeds: list[int] | None = None, steps: int | None = None
@@ -143,12 +176,22 @@ def load(path: Path) -> Suite:
     """Read and check a suite file; SuiteError names the file, the key, the value and what is allowed."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SuiteError(f"{path.name}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path.name}: not valid TOML: {error}") from error
     try:
-        return Suite.model_validate(data)
+        suite = Suite.model_validate(data)
     except ValidationError as error:
         raise SuiteError(f"{path.name}: {explain(error)}") from error
+    for k, row in enumerate(suite.methods):  # here and not in the schema: folders of results may hold older suites
+        for key, value in (("label", row.label), ("group", row.group)):
+            if value is not None and "," in value:
+                raise SuiteError(
+                    f"{path.name}: methods[{k}].{key}: must hold no comma, which separates labels in --methods, "
+                    f"got {value!r}"
+                )
+    return suite
 
 
 def explain(error: ValidationError) -> str:

@@ -19,7 +19,8 @@ def default_jobs() -> int:
 def sweep(jobs: Sequence[Job], *, parallel: int) -> Iterator[tuple[Job, Run]]:
     """Make every run; yields each one as it ends, in any order.
 
-    On an interrupt the running ones leave checkpoints behind, which the next sweep over the same folder goes on from.
+    On an interrupt a run leaves a checkpoint behind, which the next sweep over the same folder goes on from: of the
+    step it was at where runs are made one at a time, else of the last half minute, as workers may be ended at once.
     """
     if parallel == 1 or len(jobs) <= 1:
         for job in jobs:

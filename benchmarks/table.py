@@ -6,6 +6,8 @@ import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +15,13 @@ from rich.text import Text
 
 from benchmarks.results import Results
 from benchmarks.schema import Versions
-from benchmarks.stats import Difference, Row, Spread
+from benchmarks.stats import Row, Spread, group_notes
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
 HEADING_WIDTH = 10
+FOLDER_OPTIONS = ("data_dir", "weights")
+"""Options of tasks that are folders of this machine."""
 
 
 def headings(results: Results) -> list[str]:
@@ -38,7 +42,7 @@ def cells(row: Row) -> list[str]:
     return [
         _name(row),
         _spread(row.final),
-        _difference(row.difference),
+        _difference(row),
         _conflicts(row),
         NONE if row.step_time is None else f"{row.step_time:.2f}x",
         _runs(row.statuses),
@@ -75,20 +79,21 @@ def markdown(results: Results) -> str:
     parts = [f"# {results.suite.title}", results.suite.description.strip()]
     for arm in results.arms:
         rows = results.rows[arm.name]
-        parts += [f"## {arm.title}", _piped(headings(results), [cells(row) for row in rows])]
+        parts += [f"## {arm.title}", piped(headings(results), [cells(row) for row in rows])]
         if results.suite.columns:
-            parts += ["At the last step:", _piped(metric_headings(results), [metric_cells(row) for row in rows])]
+            parts += ["At the last step:", piped(metric_headings(results), [metric_cells(row) for row in rows])]
     parts += ["\n".join(f"- {note}" for note in notes(results))]
     return "\n\n".join(parts) + "\n"
 
 
 def _printed(title: str, head: list[str], rows: Sequence[Row], text: Callable[[Row], list[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
+    # Text throughout: brackets in titles and labels are no markup
+    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="dim", box=None)
     table.collapse_padding, table.pad_edge = True, False
     for k, heading in enumerate(head):
         # headings give way, numbers do not
         narrow = textwrap.fill(heading, HEADING_WIDTH, break_long_words=False)
-        table.add_column(narrow, justify="right" if k else "left", no_wrap=True)
+        table.add_column(Text(narrow), justify="right" if k else "left", no_wrap=True)
     for row in rows:
         style = "dim" if row.role == "reference" else "bold" if row.selected else ""
         table.add_row(*(Text(cell, style=style) for cell in text(row)))
@@ -100,19 +105,40 @@ def _means(row: Row) -> list[str]:
     return [_name(row), *(NONE if value is None else f"{value.mean:.1f}" for value in row.columns.values())]
 
 
-def _piped(head: list[str], lines: list[list[str]]) -> str:
+def piped(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table: the first column to the left, the others to the right."""
     rule = "|---" + "|---:" * (len(head) - 1) + "|"
-    return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)])
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in (head, *lines)]
+    first, *rest = [f"| {' | '.join(line)} |" for line in escaped]
+    return "\n".join([first, rule, *rest])
 
 
 def _name(row: Row) -> str:
     return row.label if row.selected is None else f"{row.label}: {row.selected}"
 
 
+def published(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they are published: a folder of this machine by its last name alone.
+
+    >>> published({"data_dir": "/data/sets/mnist", "lr": 0.1})
+    {'data_dir': 'mnist', 'lr': 0.1}
+    """
+    folders = {
+        name: Path(value).name for name, value in options.items() if name in FOLDER_OPTIONS and isinstance(value, str)
+    }
+    return {**options, **folders}
+
+
 def summary(results: Results) -> str:
     """The rows as JSON."""
+    suite = results.suite.model_dump()
+    suite["task_options"] = published(suite["task_options"])
+    for arm in suite["arms"]:
+        arm["options"] = published(arm["options"])
+    for row in suite["methods"]:
+        row["task_options"] = published(row["task_options"])
     plain = {
-        "suite": results.suite.model_dump(),
+        "suite": suite,
         "metric": results.metric,
         "arms": {name: [asdict(row) for row in rows] for name, rows in results.rows.items()},
         "notes": notes(results),
@@ -144,23 +170,23 @@ def notes(results: Results) -> list[str]:
         )
     if any(row.selected for rows in results.rows.values() for row in rows):
         texts.append("A row `group: label` is the candidate of its group with the best validation score.")
+    texts += group_notes(results.suite, results.runs)
     texts += [_version_text(versions) for versions in results.versions]
     if len({one.code for one in results.versions}) > 1:
         texts.append("Attention: these runs were made by more than one version of the code.")
     texts += [results.machine_text(machine) for machine in results.machines]
+    texts += [f"{run.label}, {run.arm}, seed {run.seed}: {note}." for run in results.runs for note in run.notes]
     if results.ignored:
         texts.append(f"Left out: {results.ignored} result files of other settings or that cannot be read.")
     return texts
 
 
 def _version_text(versions: Versions) -> str:
-    changes = " with changes" if versions.dirty else ""
-    commit = "no commit" if versions.commit is None else f"commit {versions.commit[:10]}{changes}"
-    return f"mtlgrad {versions.mtlgrad} ({commit}, code {versions.code}), torch {versions.torch}."
+    return f"mtlgrad {versions.mtlgrad} ({versions.tree}, code {versions.code}), torch {versions.torch}."
 
 
 def _listed(seeds: Sequence[int]) -> str:
-    whole_range = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    whole_range = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1  # they are sorted, and each is there once
     return f"{seeds[0]} to {seeds[-1]}" if whole_range else ", ".join(map(str, seeds))
 
 
@@ -182,12 +208,14 @@ def _runs(statuses: Mapping[str, int]) -> str:
     return f"{ok} of {total} ({bad})" if bad else str(ok)
 
 
-def _difference(difference: Difference | None) -> str:
+def _difference(row: Row) -> str:
+    difference = row.difference
     if difference is None:
         return NONE
+    fewer = "" if difference.n == row.statuses.get("ok") else f" (n = {difference.n})"
     if difference.low is None or difference.high is None:
-        return _signed(difference.mean)
-    return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]"
+        return _signed(difference.mean) + fewer
+    return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]{fewer}"
 
 
 def _signed(value: float) -> str:

@@ -14,7 +14,7 @@ Times = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
-class Spread:
+class Quartiles:
     """Median and quartiles."""
 
     median: float
@@ -22,9 +22,9 @@ class Spread:
     high: float
 
     @staticmethod
-    def of(values: list[float]) -> Spread:
+    def of(values: list[float]) -> Quartiles:
         low, median, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
-        return Spread(median, low, high)
+        return Quartiles(median, low, high)
 
     def __str__(self) -> str:
         return f"{self.median:.4g} ({self.low:.4g} to {self.high:.4g})"
@@ -78,9 +78,9 @@ def take_turns(
     return times
 
 
-def ratio(times: Times, above: str, below: str) -> Spread:
+def ratio(times: Times, above: str, below: str) -> Quartiles:
     """How many times longer `above` takes than `below`, round by round."""
-    return Spread.of([a / b for a, b in zip(times[above], times[below], strict=True)])
+    return Quartiles.of([a / b for a, b in zip(times[above], times[below], strict=True)])
 
 
 def _repeats(call: Callable[[], object], seconds: float, before_each: Callable[[], object]) -> int:

@@ -15,15 +15,16 @@ def one_of(name: str, value: object, allowed: Iterable[object]) -> None:
         raise ValueError(f"{name}={value!r} is unknown; allowed: {known}")
 
 
-def integer(name: str, value: object, *, low: int) -> None:
-    """TypeError unless `value` is an int (a bool is none), ValueError if it is less than `low`.
+def integer(name: str, value: object, *, low: int, high: int | None = None) -> None:
+    """TypeError unless `value` is an int (a bool is none), ValueError unless it is from `low` to `high`.
 
     >>> integer("steps", 3, low=1)
     """
+    allowed = f"int >= {low}" + ("" if high is None else f" and <= {high}")
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; allowed: int >= {low}")
-    if value < low:
-        raise ValueError(f"{name}={value} is out of range; allowed: int >= {low}")
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; allowed: {allowed}")
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"{name}={value} is out of range; allowed: {allowed}")
 
 
 def number(name: str, value: object, *, positive: bool = False, high: float | None = None) -> None:
@@ -46,3 +47,14 @@ def boolean(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is a {type(value).__name__}; allowed: true or false")
+
+
+def text_or_none(name: str, value: object) -> None:
+    """TypeError unless `value` is None or text, such as a path; ValueError if it is empty.
+
+    >>> text_or_none("data_dir", None)
+    """
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; allowed: text, or none")
+    if value == "":
+        raise ValueError(f"{name}='' is empty; allowed: text, or none")

@@ -1,4 +1,4 @@
-"""Ctrl-C where it can be answered: between two training steps."""
+"""Ctrl-C and a polite kill where they can be answered: between two training steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupts_between_steps() -> Iterator[Callable[[], None]]:
-    """Hold the first Ctrl-C back until the yielded function is called: inside a step there is no state to resume from.
+    """Hold the first SIGINT (Ctrl-C) or SIGTERM until the yielded function is called, which raises KeyboardInterrupt.
 
-    Signals reach the main thread only; in any other one nothing needs holding back. Where Ctrl-C is ignored, as a shell
-    has it for what runs in the background, it stays ignored.
+    Inside a step there is no state to resume from; a second signal does not wait. Signals reach the main thread only:
+    in any other one nothing needs holding back. A signal that is ignored, as a shell has Ctrl-C for what runs in the
+    background, stays ignored.
     """
     held = False
 
@@ -27,12 +28,13 @@ def interrupts_between_steps() -> Iterator[Callable[[], None]]:
         if held:
             raise KeyboardInterrupt
 
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
-        yield raise_if_held
-        return
-    previous = signal.signal(signal.SIGINT, hold)
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                previous[number] = signal.signal(number, hold)
     try:
         yield raise_if_held
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

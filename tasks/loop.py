@@ -16,10 +16,15 @@ from torch import nn
 
 from mtlgrad import Balancer, Method
 from tasks.base import Phase, Task
+from tasks.checks import integer, number
 from tasks.history import Decisions, Evaluation, History
 from tasks.interrupts import interrupts_between_steps
 
 CHECKPOINT_VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that training cannot go on from."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ def train(
     accelerator: Accelerator | None = None,
     on_event: Callable[[Event], None] | None = None,
     checkpoint: Path | None = None,
-    checkpoint_every: int = 200,
+    checkpoint_every_s: float = 30.0,
     patience: int = 20,
 ) -> History:
     """Train `task` with `method`, from its checkpoint if there is one; a function of the arguments and the seed.
@@ -70,9 +75,10 @@ def train(
         Device, precision ("no" or "bf16") and trackers, which get metrics and conflicts. None: `Accelerator()`.
     on_event:
         Called between steps. If it raises KeyboardInterrupt, the checkpoint is brought up to date first.
-    checkpoint:
-        A file, replaced atomically every `checkpoint_every` steps and on an interrupt. Where it exists, training goes
-        on from it, bit for bit as if it had never stopped. The caller removes it.
+    checkpoint, checkpoint_every_s:
+        A file, replaced atomically when so many seconds have passed since it last was (0: after every step), and on an
+        interrupt. Where it exists, training goes on from it, bit for bit as if it had never stopped. The caller removes
+        it.
     patience:
         So many steps in a row with an update missing, and the run has diverged.
 
@@ -83,11 +89,13 @@ def train(
 
     Raises
     ------
-    ValueError
-        An argument out of range; a precision or process count that is not supported; a phase or a checkpoint that
+    ValueError, TypeError
+        An argument out of range or of the wrong type; a precision or process count that is not supported; a phase that
         does not fit.
+    CheckpointError
+        The checkpoint cannot be read, or is of another run.
     KeyboardInterrupt
-        On Ctrl-C, once the step in progress is done; on a second one, at once.
+        On Ctrl-C or SIGTERM, once the step in progress is done; on a second one, at once.
 
     Examples
     --------
@@ -97,15 +105,11 @@ def train(
     >>> history.status, [evaluation.step for evaluation in history.curve]
     ('ok', [1, 2])
     """
-    for name, value, low in (
-        ("evaluate_every", evaluate_every, 1),
-        ("diagnose_every", diagnose_every, 0),
-        ("checkpoint_every", checkpoint_every, 1),
-        ("patience", patience, 1),
-        ("steps", task.total_steps if steps is None else steps, 1),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ValueError(f"{name} must be an int >= {low}, got {value!r}")
+    integer("evaluate_every", evaluate_every, low=1)
+    integer("diagnose_every", diagnose_every, low=0)
+    integer("patience", patience, low=1)
+    integer("steps", task.total_steps if steps is None else steps, low=1)
+    number("checkpoint_every_s", checkpoint_every_s)
     accelerator = accelerator or Accelerator()
     _check_accelerator(accelerator)
     device = accelerator.device
@@ -114,7 +118,8 @@ def train(
         task.setup(seed=seed, device=device)
         run = _Run(task, method, seed, accelerator, steps or task.total_steps, diagnose_every, patience)
         if checkpoint is not None and checkpoint.exists():
-            run.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+            run.load(checkpoint)
+        saved = time.monotonic()
         with interrupts_between_steps() as raise_if_interrupted:
             while run.history.status == "running":
                 run.step()
@@ -128,8 +133,9 @@ def train(
                     if checkpoint is not None:
                         save_atomically(run.state_dict(), checkpoint)
                     raise
-                if checkpoint is not None and run.history.steps % checkpoint_every == 0:
+                if checkpoint is not None and time.monotonic() - saved >= checkpoint_every_s:
                     save_atomically(run.state_dict(), checkpoint)
+                    saved = time.monotonic()
     return run.history
 
 
@@ -280,13 +286,26 @@ class _Run:
             "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
 
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        try:
+            self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except CheckpointError:
+            raise
+        except Exception as error:  # torn files and states of other networks fail in any way
+            raise CheckpointError(
+                f"checkpoint {path.name} cannot be read ({type(error).__name__}): remove it"
+            ) from error
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         history = History.from_state(state["history"]) if state.get("version") == CHECKPOINT_VERSION else None
         names = ("version", "name", "method", "seed")
         found = (*(state.get(name) for name in names), history and history.total_steps)
         wanted = (CHECKPOINT_VERSION, self.task.name, self.method.name, self.seed, self.history.total_steps)
         if history is None or found != wanted:
-            raise ValueError(f"checkpoint is of (version, task, method, seed, steps) {found}, not {wanted}: remove it")
+            raise CheckpointError(
+                f"checkpoint is of (version, task, method, seed, steps) {found}, not {wanted}: remove it"
+            )
         self.history = history
         self.task.load_state_dict(state["task"])
         self._loaded = dict(state["balancers"])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 OVERSHOOT = 2.5
 """Steps of 2.5 epsilon / steps reach the box's edge from anywhere in it, and can turn back (Madry et al. 2018)."""
@@ -31,7 +30,7 @@ def pgd(
     Parameters
     ----------
     loss:
-        Images to a scalar, with the network in evaluation mode (see `evaluating`). Gradients of parameters are
+        Images to a scalar, with the network in evaluation mode (see `tasks.networks`). Gradients of parameters are
         neither computed nor touched.
     images:
         [N, 3, S, S] in [0, 1].
@@ -92,15 +91,3 @@ def gaussian(images: Tensor, *, deviation: float, generator: torch.Generator) ->
     """
     noise = torch.randn(images.shape, generator=generator).to(images)
     return (images + deviation * noise).clamp(0, 1)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards each part is in the mode it was in."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode

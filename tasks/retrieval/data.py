@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tasks.retrieval.css import read_css
 from tasks.retrieval.render import placed, render
-from tasks.retrieval.scenes import Part, generate
+from tasks.retrieval.scenes import SOURCES_PER_MODIFICATION, Part, generate
 
 COUNTS = {
     "default": {"train": (600, 1600), "test": (100, 300)},
@@ -24,6 +24,15 @@ COUNTS = {
 
 _HELD_OUT = 0.08  # of the training part's source images
 _HOLD_OUT_SEED = 0  # the split is part of the protocol: the same in every run
+
+
+def queries_by_rule(*, full: bool) -> int:
+    """Queries of the training part by rule, those that are held out for validation included.
+
+    >>> queries_by_rule(full=True)
+    18012
+    """
+    return SOURCES_PER_MODIFICATION * COUNTS["published" if full else "default"]["train"][1]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetModel
 
+from tasks.networks import seeded
+
 Form = Literal["fc", "lastconv"]
 
 SCALE = 4.0  # initial length of a feature, learned from there; as published
@@ -207,8 +209,7 @@ def build(*, words: int, seed: int, architecture: str = "small", form: Form = "f
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture={architecture!r} is unknown; allowed: {tuple(ARCHITECTURES)}")
     sizes = ARCHITECTURES[architecture]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         if weights is None:
             config = ResNetConfig(
                 embedding_size=sizes.stem,

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from tasks.base import Phase, Task
-from tasks.checks import boolean, integer, number, one_of
-from tasks.retrieval.attack import evaluating, gaussian, pgd
+from tasks.checks import boolean, integer, number, one_of, text_or_none
+from tasks.networks import evaluating
+from tasks.retrieval.attack import gaussian, pgd
 from tasks.retrieval.css import VIEWS
-from tasks.retrieval.data import Encoded, Vocabulary, load
+from tasks.retrieval.data import Encoded, Vocabulary, load, queries_by_rule
 from tasks.retrieval.exhibits import SHOWN, Answer, choose, picture
 from tasks.retrieval.losses import batch_softmax, draw_triplets, gallery_softmax, soft_triplet
 from tasks.retrieval.metrics import AT, ranks, recall, similarities
@@ -62,7 +63,7 @@ class Retrieval(Task):
     image_size:
         Side in pixels.
     full:
-        The published numbers of images and queries, not the default's.
+        The published numbers of images and queries by rule, not the default's.
     data_seed:
         Of the scenes. Not the run's seed: all runs see the same images.
     data_dir, view:
@@ -117,7 +118,15 @@ class Retrieval(Task):
         one_of("view", self.view, VIEWS)
         one_of("selection", self.selection, SELECTIONS)
         integer("steps", self.steps, low=1)
-        integer("batch_size", self.batch_size, low=3)  # a triplet's anchor needs three negatives
+        text_or_none("weights", self.weights)
+        text_or_none("data_dir", self.data_dir)
+        boolean("full", self.full)
+        if self.data_dir is None and self.view != "2d":
+            raise ValueError(f"view={self.view!r} has no effect without data_dir; allowed: '2d'")
+        if self.data_dir is not None and self.full:
+            raise ValueError("full=True has no effect with data_dir; allowed: false")
+        most = queries_by_rule(full=self.full) if self.data_dir is None else None
+        integer("batch_size", self.batch_size, low=3, high=most)  # a triplet's anchor needs three negatives
         integer("train_attack_steps", self.train_attack_steps, low=1)
         integer("test_attack_steps", self.test_attack_steps, low=1)
         integer("image_size", self.image_size, low=16)
@@ -125,7 +134,6 @@ class Retrieval(Task):
         number("lr", self.lr, positive=True)
         number("weight_decay", self.weight_decay)
         number("epsilon", self.epsilon, high=1)
-        boolean("full", self.full)
 
     @property
     def total_steps(self) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.base import Phase, Task
+from tasks.checks import integer, number, one_of
 from tasks.toy.problems import PROBLEMS, Problem
 
 Optimizer = Literal["adam", "sgd"]
@@ -42,6 +43,11 @@ class Toy(Task):
     steps, lr, optimizer:
         None: the problem's published settings.
 
+    Raises
+    ------
+    ValueError, TypeError
+        An option out of its range, or of the wrong type.
+
     Examples
     --------
     >>> import mtlgrad
@@ -64,20 +70,17 @@ class Toy(Task):
         lr: float | None = None,
         optimizer: Optimizer | None = None,
     ) -> None:
-        if problem not in PROBLEMS:
-            raise ValueError(f"problem must be one of {', '.join(PROBLEMS)}, got {problem!r}")
+        one_of("problem", problem, PROBLEMS)
         self.problem: Problem = PROBLEMS[problem]
         count, published = len(self.problem.starts), self.problem.settings
-        if start is not None and start not in range(count):
-            raise ValueError(f"start must be None or an index from 0 to {count - 1} ({problem}), got {start!r}")
-        if decisions not in get_args(Decisions):
-            raise ValueError(f"decisions must be one of {', '.join(get_args(Decisions))}, got {decisions!r}")
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-            raise ValueError(f"steps must be an int >= 1, got {steps!r}")
-        if lr is not None and not lr > 0:
-            raise ValueError(f"lr must be positive, got {lr!r}")
-        if optimizer is not None and optimizer not in get_args(Optimizer):
-            raise ValueError(f"optimizer must be one of {', '.join(get_args(Optimizer))}, got {optimizer!r}")
+        one_of("decisions", decisions, get_args(Decisions))
+        one_of("optimizer", optimizer, (None, *get_args(Optimizer)))
+        if start is not None:
+            integer("start", start, low=0, high=count - 1)
+        if steps is not None:
+            integer("steps", steps, low=1)
+        if lr is not None:
+            number("lr", lr, positive=True)
         self.starts = list(range(count)) if start is None else [start]
         self.start = start
         self.decisions: Decisions = decisions

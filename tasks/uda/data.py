@@ -24,7 +24,10 @@ BUILT_IN = ("font", "optical")
 FROM_FOLDER = ("mnist", "usps", "svhn")
 """Domains read from `data_dir`/<name>."""
 
-_FONT_SIZES = {"train": 6000, "validation": 1000, "test": 2000}
+TRAINED_ON = {"font": 6000, "optical": 1078}
+"""Images in the training parts of the built-in domains."""
+
+_FONT_SIZES = {"train": TRAINED_ON["font"], "validation": 1000, "test": 2000}
 _SPLIT_SEED = 0  # splits of real data are part of the protocol: the same in every run
 
 

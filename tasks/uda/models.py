@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from tasks.networks import seeded
 from tasks.uda.data import CLASSES
 
 
@@ -104,6 +104,7 @@ def build(*, channels: int, size: int, seed: int) -> tuple[Generator, nn.ModuleL
 
     Examples
     --------
+    >>> import torch
     >>> generator, classifiers = build(channels=1, size=16, seed=0)
     >>> [classifier(generator(torch.zeros(2, 1, 16, 16))).shape for classifier in classifiers]
     [torch.Size([2, 10]), torch.Size([2, 10])]
@@ -111,8 +112,7 @@ def build(*, channels: int, size: int, seed: int) -> tuple[Generator, nn.ModuleL
     if size not in ARCHITECTURES:
         raise ValueError(f"no architecture for size={size}; allowed: {sorted(ARCHITECTURES)}")
     architecture = ARCHITECTURES[size]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         generator = Generator(architecture, channels=channels, size=size)
         classifiers = nn.ModuleList(Classifier(generator.width, architecture.hidden) for _ in range(2))
     return generator, classifiers

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from tasks.base import Phase, Task
-from tasks.checks import integer, number, one_of
+from tasks.checks import integer, number, one_of, text_or_none
+from tasks.networks import evaluating
 from tasks.pictures import png
 from tasks.uda.data import (
     BUILT_IN,
     CLASSES,
     FROM_FOLDER,
+    TRAINED_ON,
     Batches,
     Domain,
     Split,
@@ -64,7 +66,8 @@ class UDA(Task):
     data_seed:
         Of the rendering of `font`. Not the run's seed: all runs see the same images.
     data_dir:
-        Folder that holds a folder per domain, for `mnist`, `usps` and `svhn`.
+        Folder that holds a folder per domain, for `mnist`, `usps` and `svhn`; given exactly when one of them is asked
+        for.
 
     Raises
     ------
@@ -103,13 +106,22 @@ class UDA(Task):
         one_of("method", self.method, METHODS)
         one_of("variant", self.variant, METHODS[self.method])
         integer("steps", self.steps, low=1)
-        integer("batch_size", self.batch_size, low=2)  # batch norm needs two
+        domains = (self.source, self.target)
+        most = min((TRAINED_ON[name] for name in domains if name in TRAINED_ON), default=None)
+        integer("batch_size", self.batch_size, low=2, high=most)  # batch norm needs two
         integer("generator_steps", self.generator_steps, low=1)
         integer("warmup", self.warmup, low=0)
         integer("data_seed", self.data_seed, low=0)
         number("lr", self.lr, positive=True)
         number("tradeoff", self.tradeoff, positive=True)
-        number("weight_decay", self.weight_decay, positive=False)
+        number("weight_decay", self.weight_decay)
+        text_or_none("data_dir", self.data_dir)
+        read = [name for name in domains if name in FROM_FOLDER]
+        if read and self.data_dir is None:
+            raise ValueError(f"data_dir=None does not do for {read[0]!r}; allowed: a folder that holds {read[0]!r}")
+        if self.data_dir is not None and not read:
+            built_in = f"{self.source!r} and {self.target!r} are built in"
+            raise ValueError(f"data_dir={self.data_dir!r} has no effect: {built_in}; allowed: none")
 
     @property
     def total_steps(self) -> int:
@@ -164,18 +176,11 @@ class UDA(Task):
     def _predict(self, split: Split) -> Tensor:
         """Classes by the mean probability of the two classifiers, in evaluation mode, [N] on the CPU."""
         players = self._players
-        modules = (players.generator, players.classifiers)
-        for module in modules:
-            module.eval()
-        try:
-            with torch.no_grad():
-                predictions = [
-                    ensemble(players.classify(players.generator(normalize(images.to(self._device))))).argmax(dim=1)
-                    for images in split.images.split(_EVALUATION_BATCH)
-                ]
-        finally:
-            for module in modules:
-                module.train()
+        with evaluating(players.generator, players.classifiers), torch.no_grad():
+            predictions = [
+                ensemble(players.classify(players.generator(normalize(images.to(self._device))))).argmax(dim=1)
+                for images in split.images.split(_EVALUATION_BATCH)
+            ]
         return torch.cat(predictions).cpu()
 
     def state_dict(self) -> dict[str, Any]:

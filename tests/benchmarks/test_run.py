@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.run import Job, _failure, execute, jobs_of
+from benchmarks import environment
+from benchmarks.environment import code_digest
+from benchmarks.run import Job, execute, jobs_of
 from benchmarks.schema import Identity, Run, read_run, write_run
 from benchmarks.suite import Suite
+from tasks.base import Phase
+from tests.tasks.linear import Linear
 
 
 def make(folder: Path, *, method: str = "gh", steps: int = 12, **options: Any) -> Job:
@@ -32,7 +37,7 @@ def make(folder: Path, *, method: str = "gh", steps: int = 12, **options: Any) -
 
 def observed(run: Run) -> dict[str, Any]:
     """What came of it: all but what was asked for, clock and place."""
-    asked = set(Identity.model_fields)
+    asked = {*Identity.model_fields, "all_task_options", "all_method_args"}
     return run.model_dump(exclude=asked | {"started", "finished", "step_ms", "machine", "versions"})
 
 
@@ -63,11 +68,71 @@ def test_a_result_of_other_code_is_told_from_one_of_this(tmp_path: Path) -> None
     assert job.outdated()
 
 
-def test_a_failure_names_no_folder(tmp_path: Path) -> None:
-    missing = FileNotFoundError(2, "No such file or directory", "/home/someone/data/mnist")
-    run = _failure(make(tmp_path), missing, datetime(2026, 1, 1, tzinfo=UTC))
-    assert "mnist" in run.reason
-    assert "/home" not in run.reason
+def test_the_commit_is_that_of_the_code_that_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits, step = ["before"], Linear.step
+
+    def committing(self: Linear, index: int) -> Iterator[Phase]:
+        commits[:] = ["made meanwhile"]
+        return step(self, index)
+
+    monkeypatch.setattr(environment, "_git", lambda *arguments: commits[0])
+    monkeypatch.setattr(Linear, "step", committing)
+    environment.versions.cache_clear()
+    try:
+        assert execute(make(tmp_path)).versions.commit == "before"
+    finally:
+        environment.versions.cache_clear()
+
+
+def test_a_run_tells_every_option_it_ran_with(tmp_path: Path) -> None:
+    job = make(tmp_path, rate=0.1)
+    execute(job)
+    run = read_run(job.result)
+    assert run.task_options == {"steps": 12, "rate": 0.1}
+    assert (run.all_task_options["rate"], run.all_task_options["target_bias"]) == (0.1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ({"method": "cagrad"}, {"c": 0.5, "rescale": "none"}),
+        ({"method": "ema", "method_args": {"inner": {"method": "cagrad"}}}, {"inner": "CAGrad(c=0.5, rescale='none')"}),
+        ({"method": "fixed", "method_args": {"weights": [0.5, 1.5]}}, {"weights": [0.5, 1.5]}),
+    ],
+)
+def test_a_run_tells_every_argument_of_its_method(tmp_path: Path, method: dict[str, Any], told: dict[str, Any]) -> None:
+    job = make(tmp_path)
+    job = replace(job, identity=job.identity.model_copy(update=method))
+    execute(job)
+    found = read_run(job.result).all_method_args
+    assert {name: found[name] for name in told} == told
+
+
+def test_the_settings_of_a_failed_run_are_told_and_do_not_change_which_run_it_is(tmp_path: Path) -> None:
+    job = make(tmp_path, fail_at=2)
+    run = execute(job)
+    assert (run.status, run.all_task_options["fail_at"]) == ("failed", 2)
+    assert run.digest == job.identity.digest
+
+
+def test_a_file_from_before_a_field_was_there_is_read(run_file: dict[str, Any]) -> None:
+    old = {
+        name: value for name, value in run_file.items() if name not in ("notes", "all_task_options", "all_method_args")
+    }
+    run = Run.model_validate_json(json.dumps(old))
+    assert (run.notes, run.all_task_options, run.all_method_args) == ([], {}, {})
+
+
+def test_the_file_of_a_failure_names_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Linear, **given: Any) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/home/someone/data/mnist")
+
+    monkeypatch.setattr(Linear, "setup", missing)
+    job = make(tmp_path)
+    assert "'/home/someone/data/mnist'" in execute(job).reason
+    written = job.result.read_text()
+    assert "'mnist'" in written
+    assert "/home" not in written
 
 
 def test_a_validation_score_that_is_not_a_number_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +168,59 @@ def test_a_crash_is_a_result_and_worth_another_try(tmp_path: Path) -> None:
     assert "linear.py:" in run.reason
     assert str(Path.cwd()) not in job.result.read_text()
     assert not job.finished()
+
+
+def test_a_crash_keeps_the_checkpoint_and_the_next_try_goes_on_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.run.CHECKPOINT_EVERY_S", 0.0)
+    job, step, seen = make(tmp_path), Linear.step, []
+
+    def crashing(self: Linear, index: int) -> Iterator[Phase]:
+        seen.append(index)
+        if seen == [*range(9)]:
+            raise RuntimeError("no memory left")
+        return step(self, index)
+
+    monkeypatch.setattr(Linear, "step", crashing)
+    assert execute(job).status == "failed"
+    assert job.checkpoint.exists()
+    (job.checkpoint.parent / job.checkpoint.name.replace(code_digest(), "0" * 12)).write_bytes(b"of older code")
+    again = execute(job)
+    assert seen == [*range(9), 8, 9, 10, 11]
+    assert not list(job.checkpoint.parent.iterdir())
+    assert observed(again) == observed(execute(make(tmp_path / "straight")))
+
+
+def test_a_checkpoint_that_cannot_be_loaded_fails_one_try_only(tmp_path: Path) -> None:
+    job = make(tmp_path)
+    job.checkpoint.parent.mkdir(parents=True)
+    job.checkpoint.write_bytes(b"torn")
+    run = execute(job)
+    assert (run.status, job.checkpoint.exists()) == ("failed", False)
+    assert run.reason.startswith("CheckpointError: ")
+    assert execute(job).status == "ok"
+
+
+@pytest.mark.parametrize(
+    "shown", [{"heat": {"kind": "images", "png": b"raw"}}, OSError(28, "disk full", "/tmp/x/y.png")]
+)
+def test_exhibits_that_cannot_be_made_cost_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: Any
+) -> None:
+    def exhibits(self: Linear) -> dict[str, Any]:
+        if isinstance(shown, Exception):
+            raise shown
+        return dict(shown)
+
+    monkeypatch.setattr(Linear, "exhibits", exhibits)
+    job = make(tmp_path)
+    execute(job)
+    run = read_run(job.result)
+    assert (run.status, run.exhibits, job.checkpoint.exists()) == ("ok", {}, False)
+    (note,) = run.notes
+    assert note.startswith("no exhibits: ")
+    assert "/tmp/" not in note
 
 
 def test_divergence_is_a_result(tmp_path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torchjd import aggregation
 
+import mtlgrad
 from benchmarks import solvers, speed
 from benchmarks.__main__ import main
-from benchmarks.timing import Spread, ratio, take_turns
+from benchmarks.timing import Quartiles, Times, ratio, take_turns
 
 
 def test_turns_rotate_and_warm_up_is_not_counted() -> None:
@@ -30,7 +34,7 @@ def test_turns_rotate_and_warm_up_is_not_counted() -> None:
 def test_ratio_is_taken_within_rounds() -> None:
     # A machine that slows down tenfold half way changes no ratio.
     times = {"a": [2.0, 2.0, 20.0, 20.0], "b": [1.0, 1.0, 10.0, 10.0]}
-    assert ratio(times, "a", "b") == Spread(2.0, 2.0, 2.0)
+    assert ratio(times, "a", "b") == Quartiles(2.0, 2.0, 2.0)
 
 
 def test_the_hand_written_loop_is_the_balancers_equal() -> None:
@@ -49,11 +53,28 @@ def test_every_peer_is_a_method_of_ours() -> None:
 
 
 def test_balancer_section_runs_and_is_written(tmp_path: Path) -> None:
-    file = tmp_path / "speed.json"
-    assert main(["speed", "--sections", "balancer", "--rounds", "1", "--json", str(file)]) == 0
-    rows = json.loads(file.read_text())["balancer"]
-    assert rows[0]["/ by hand"]["median"] == 1
-    assert {"ms", "/ by hand"} <= set(rows[1])
+    figures, tables = tmp_path / "speed.json", tmp_path / "new" / "table.md"
+    arguments = ["--sections", "balancer", "--rounds", "1", "--json", str(figures), "--out", str(tables)]
+    assert main(["speed", *arguments]) == 0
+    rows = json.loads(figures.read_text())["balancer"]
+    names = [row["backward of"] for row in rows]
+    assert names[0] == "two autograd.grad calls, by hand"
+    assert {"Balancer(GH())", "torchjd mtl_backward + UPGrad"} < set(names)
+    text = tables.read_text()
+    assert "2 rounds." in text
+    assert all(f"| {name} | {row['ms']['median']:.4g} (" in text for name, row in zip(names, rows, strict=True))
+    assert f"torch {torch.__version__}" in text
+    assert f"torchjd {version('torchjd')}" in text
+    assert "commit " in text
+
+
+def test_the_solvers_table_is_written_with_what_made_it(tmp_path: Path) -> None:
+    tables = tmp_path / "solvers.md"
+    assert main(["solvers", "--largest", "2", "--seed", "3", "--out", str(tables)]) == 0
+    text = tables.read_text()
+    assert "m from 2 to 2, seed 3" in text
+    assert f"cvxpy {version('cvxpy')}" in text
+    assert all(f"| {name} | near_opposite | " in text for name in solvers.PROBLEMS)
 
 
 def test_unknown_section_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,11 +111,56 @@ def test_every_peer_decides_on_what_it_is_given(name: str) -> None:
     assert answer.shape == ((12,) if name in speed.FROM_JACOBIAN else (5,))
 
 
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Nothing is timed: every contender is called once, its answer is kept, and its time is its place from 1, in ms."""
+    answers: list[dict[str, Any]] = []
+
+    def once(contenders: Mapping[str, Callable[[], object]], *, rounds: int, **others: object) -> Times:
+        answers.append({name: call() for name, call in contenders.items()})
+        return {name: [1e-3 * place] * rounds for place, name in enumerate(contenders, start=1)}
+
+    monkeypatch.setattr(speed, "take_turns", once)
+    return answers
+
+
+AGREE = {"UPGrad", "DualProj", "IMTLG", "FairGrad", "AlignedMTL", "ConFIG"}
+"""Methods whose decision is the same on both sides but for its length, to the tolerance of the peer's solver."""
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_decisions_and_aggregations_of_every_method_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_sides_are_asked_for_the_same_decision(
+    monkeypatch: pytest.MonkeyPatch, timed: list[dict[str, Any]]
+) -> None:
     monkeypatch.setattr(speed, "SIZES", (5,))
+    rows = speed.measure_weights(3)
+    assert len(rows) == len(speed.PEERS)
+    for row, answers in zip(rows, timed, strict=True):
+        ours, theirs = (answers[side].double() for side in ("ours", "torchjd"))
+        assert ours.shape == theirs.shape
+        if row["method"] in AGREE:
+            torch.testing.assert_close(ours / ours.norm(), theirs / theirs.norm(), rtol=0, atol=2e-3)
+        assert row["ours, us"] == Quartiles(1e3, 1e3, 1e3)
+        assert row["torchjd / ours"] == Quartiles(2.0, 2.0, 2.0)
+    assert {row["method"] for row in rows} > AGREE
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_aggregations_of_every_method_are_measured_against_the_floor(
+    monkeypatch: pytest.MonkeyPatch, timed: list[dict[str, Any]]
+) -> None:
     monkeypatch.setattr(speed, "LARGE", ((5, 1000),))
-    assert {row["method"] for row in speed.measure_weights(1)} >= {"UPGrad", "NashMTL", "ConFIG"}
-    rows = {row["method"]: row for row in speed.measure_aggregate(1)}
-    assert rows["GH"]["/ (Gramian + combination)"].median > 0
-    assert rows["GradDrop"]["torchjd / ours"] is not None
+    rows = speed.measure_aggregate(3)
+    by_name = {row["method"]: (row, answers) for row, answers in zip(rows, timed, strict=True)}
+    J = torch.randn(5, 1000, generator=torch.Generator().manual_seed(0))
+    row, answers = by_name["GH"]
+    assert answers["floor"].shape == (1000,)
+    torch.testing.assert_close(answers["ours"], mtlgrad.GH()(J))
+    assert (row["ms"], row["/ (Gramian + combination)"]) == (Quartiles(2.0, 2.0, 2.0), Quartiles(2.0, 2.0, 2.0))
+    assert row["torchjd / ours"] is None
+    for name in ("GradDrop", "ConFIG"):
+        assert by_name[name][0]["torchjd / ours"] == Quartiles(1.5, 1.5, 1.5)
+    torch.testing.assert_close(by_name["ConFIG"][1]["ours"], by_name["ConFIG"][1]["torchjd"], rtol=1e-3, atol=1e-4)
+    expected = {"UPGrad", "MGDA", "CAGrad", "NashMTL", "Krum", "TrimmedMean"}
+    assert expected <= set(by_name)
+    assert not {"Sum", "FAMO", "MoCo"} & set(by_name), "what reads losses or keeps a J of its own is another matter"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
@@ -9,12 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy import stats
 
 from benchmarks.results import Results
-from benchmarks.stats import paired_difference, rows, select, spread
+from benchmarks.stats import eligible, paired_difference, rows, select, spread
 from benchmarks.suite import Suite
-from benchmarks.table import markdown, notes
+from benchmarks.table import markdown, notes, show
 from tests.benchmarks.runs import run
 
 finite = st.floats(-1e3, 1e3)
@@ -94,7 +96,7 @@ def test_one_seed_is_not_spoken_of_as_if_it_were_many(suite: Suite) -> None:
 
 def test_runs_that_did_not_end_well_are_counted_and_not_averaged(suite: Suite) -> None:
     runs = [run(suite, "sum", 0, 60.0), run(suite, "sum", 1, 10.0, status="diverged"), run(suite, "sum", 2, 62.0)]
-    (row,) = rows(suite, runs)["plain"]  # and no row for the group: its only candidate diverged once
+    (row,) = rows(suite, runs)["plain"]
     assert row.final is not None
     assert (row.final.mean, row.final.n) == (61.0, 2)
     assert row.statuses == {"ok": 2, "diverged": 1}
@@ -114,7 +116,8 @@ def test_selection_never_looks_at_the_target(validation: list[float], target: li
             for k, v in enumerate(validation)
         }
 
-    assert select(frames(target)) == select(frames(others)) == f"candidate {int(np.argmax(validation))}"
+    chosen = [select(eligible(frames(metric))) for metric in (target, others)]
+    assert chosen == 2 * [f"candidate {int(np.argmax(validation))}"]
 
 
 def test_a_group_is_represented_by_validation(suite: Suite) -> None:
@@ -137,4 +140,58 @@ def test_a_candidate_that_diverged_is_not_eligible(suite: Suite) -> None:
     runs = [run(suite, "sum", seed, 90.0, validation=50.0) for seed in range(2)]
     runs += [run(suite, "fixed 0.5 / 1.5", 0, 40.0, validation=70.0)]
     runs += [run(suite, "fixed 0.5 / 1.5", 1, 40.0, validation=70.0, status="diverged")]
-    assert rows(suite, runs)["plain"][-1].selected == "sum"
+    chosen = rows(suite, runs)["plain"][-1]
+    assert (chosen.selected, chosen.selected_from) == ("sum", ("sum",))
+
+
+def test_a_group_that_was_not_run_whole_has_no_row_and_says_what_is_missing(suite: Suite) -> None:
+    runs = [run(suite, "sum", seed, 90.0, validation=50.0) for seed in range(2)]
+    assert [row.label for row in rows(suite, runs)["plain"]] == ["sum"]
+    found = " ".join(notes(Results(suite, tuple(runs), 0, rows(suite, runs))))
+    assert "No row `tuned weights` in plain: no runs of fixed 0.5 / 1.5." in found
+
+
+def test_a_group_without_an_eligible_candidate_says_so(suite: Suite) -> None:
+    runs = [run(suite, label, 0, 90.0, status="diverged") for label in ("sum", "fixed 0.5 / 1.5")]
+    assert [row.label for row in rows(suite, runs)["plain"]] == ["sum", "fixed 0.5 / 1.5"]
+    found = " ".join(notes(Results(suite, tuple(runs), 0, rows(suite, runs))))
+    assert "No row `tuned weights` in plain: no candidate ended ok on every seed, with a validation score" in found
+
+
+def test_a_group_of_candidates_that_share_no_seed_says_so(suite: Suite) -> None:
+    runs = [run(suite, "sum", 0, 90.0), run(suite, "fixed 0.5 / 1.5", 1, 90.0)]
+    assert [row.label for row in rows(suite, runs)["plain"]] == ["sum", "fixed 0.5 / 1.5"]
+    found = " ".join(notes(Results(suite, tuple(runs), 0, rows(suite, runs))))
+    assert "No row `tuned weights` in plain: its candidates have no seed in common." in found
+
+
+def test_far_apart_seeds_are_listed(suite: Suite) -> None:
+    runs = [run(suite, "sum", seed, 60.0) for seed in (0, 1, 2**62)]
+    assert f"Seeds 0, 1, {2**62};" in notes(Results(suite, tuple(runs), 0, rows(suite, runs)))[0]
+
+
+def test_a_difference_over_fewer_seeds_than_the_mean_says_over_how_many(suite: Suite) -> None:
+    runs = [run(suite, "sum", seed, 60.0, status="diverged" if seed == 1 else "ok") for seed in range(3)]
+    runs += [run(suite, label, seed, 62.0) for label in ("GH++ rotation", "slow") for seed in range(3)]
+    text = markdown(Results(suite, tuple(runs[:-1]), 0, rows(suite, runs[:-1])))
+    assert "| GH++ rotation | 62.0 ± 0.0 | +2.0 [+2.0, +2.0] (n = 2) |" in text
+    assert "| slow | 62.0 ± 0.0 | +2.0 (n = 1) |" in text
+
+
+def test_a_label_with_a_bar_keeps_the_table_whole(suite: Suite) -> None:
+    renamed = suite.methods[1].model_copy(update={"label": "a|b"})
+    suite = suite.model_copy(update={"methods": [renamed], "baseline": "a|b"})
+    runs = [run(suite, "a|b", 0, 60.0)]
+    assert "| a\\|b | 60.0 |" in markdown(Results(suite, tuple(runs), 0, rows(suite, runs)))
+
+
+def test_brackets_in_titles_and_labels_are_text(suite: Suite) -> None:
+    renamed = suite.methods[1].model_copy(update={"label": "[red]sum[/]"})
+    arm = suite.arms[0].model_copy(update={"title": "plain [bold]"})
+    suite = suite.model_copy(update={"methods": [renamed], "baseline": "[red]sum[/]", "arms": [arm]})
+    runs = [run(suite, "[red]sum[/]", 0, 60.0)]
+    console = Console(width=140, record=True, file=io.StringIO())
+    show(Results(suite, tuple(runs), 0, rows(suite, runs)), console)
+    text = console.export_text()
+    assert "plain [bold]" in text
+    assert text.count("[red]sum[/]") == 4, "heading, row, row of the group, note"

@@ -17,7 +17,7 @@ class Linear(Task):
     """Phase "warm" trains head a alone; phase "pair" trains trunk and heads on two losses.
 
     From step `poison_from` on the pair has a NaN loss; at `fail_at` a step raises, at `interrupt_at` it is interrupted
-    (Ctrl-C), and `hook(index)` runs inside every step.
+    (Ctrl-C), at `terminate_at` politely killed (SIGTERM), and `hook(index)` runs inside every step.
     """
 
     name = "linear"
@@ -31,12 +31,14 @@ class Linear(Task):
         fail_at: int | None = None,
         poison_from: int | None = None,
         interrupt_at: int | None = None,
+        terminate_at: int | None = None,
         steps: int = 20,
+        data_dir: str | None = None,
         hook: Callable[[int], None] | None = None,
     ) -> None:
         self.rate, self.target_bias, self.fail_at, self.poison_from = rate, target_bias, fail_at, poison_from
-        self.interrupt_at, self.steps = interrupt_at, steps
-        self.hook = hook
+        self.interrupt_at, self.terminate_at, self.steps = interrupt_at, terminate_at, steps
+        self.hook, self.data_dir = hook, data_dir
 
     def setup(self, *, seed: int, device: torch.device) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -55,7 +57,9 @@ class Linear(Task):
             "fail_at": self.fail_at,
             "poison_from": self.poison_from,
             "interrupt_at": self.interrupt_at,
+            "terminate_at": self.terminate_at,
             "steps": self.steps,
+            "data_dir": self.data_dir,
         }
 
     @property
@@ -73,6 +77,8 @@ class Linear(Task):
             self.hook(index)
         if self.interrupt_at == index:
             os.kill(os.getpid(), signal.SIGINT)
+        if self.terminate_at == index:
+            os.kill(os.getpid(), signal.SIGTERM)
         if self.fail_at == index:
             raise RuntimeError(f"made to fail at step {index}")
         x, z = self._features()

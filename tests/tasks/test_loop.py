@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 import mtlgrad
 from tasks.base import Phase
 from tasks.history import Decisions, History, Sample
-from tasks.loop import Event, save_atomically, train
+from tasks.loop import CheckpointError, Event, save_atomically, train
 from tests.tasks.linear import Linear
 
 DEVICE = torch.device("cpu")
@@ -122,17 +122,32 @@ def test_resume_is_exact_to_the_bit(method: mtlgrad.Method, tmp_path: Path) -> N
     expected = run(straight, method)
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(RuntimeError, match="made to fail at step 7"):
-        run(Linear(fail_at=7), method, checkpoint=path, checkpoint_every=5)
+        run(Linear(fail_at=7), method, checkpoint=path, checkpoint_every_s=0)
     resumed = Linear()
     steps: list[int] = []
-    history = run(resumed, method, checkpoint=path, checkpoint_every=5, on_event=lambda event: steps.append(event.step))
-    assert steps == [6, 7, 8, 9, 10, 11, 12]
+    history = run(
+        resumed, method, checkpoint=path, checkpoint_every_s=0, on_event=lambda event: steps.append(event.step)
+    )
+    assert steps == [8, 9, 10, 11, 12]
     assert same(parameters(straight), parameters(resumed))
     assert observed(history) == observed(expected)
     assert len(history.step_ms) == 12
 
 
-def test_an_interrupt_inside_a_step_waits_for_its_end_and_the_run_resumes(tmp_path: Path) -> None:
+def test_checkpoints_are_a_matter_of_time_not_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, saved = [0.0], []
+    monkeypatch.setattr("tasks.loop.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tasks.loop.save_atomically", lambda state, path: saved.append(state["history"]["steps"]))
+
+    def work(index: int) -> None:
+        now[0] += 100.0 if index == 8 else 2.0
+
+    run(Linear(hook=work), checkpoint=tmp_path / "checkpoint.pt", checkpoint_every_s=6)
+    assert saved == [3, 6, 9, 12]
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_inside_a_step_waits_for_its_end_and_the_run_resumes(kind: signal.Signals, tmp_path: Path) -> None:
     straight = Linear()
     expected = run(straight)
     path = tmp_path / "checkpoint.pt"
@@ -140,13 +155,13 @@ def test_an_interrupt_inside_a_step_waits_for_its_end_and_the_run_resumes(tmp_pa
 
     def interrupt(index: int) -> None:
         if index == 4:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), kind)
 
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(kind)
     with pytest.raises(KeyboardInterrupt):
         run(Linear(hook=interrupt), checkpoint=path, on_event=lambda event: finished.append(event.step))
     assert finished[-1] == 5
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(kind) is handler
     resumed = Linear()
     assert observed(run(resumed, checkpoint=path)) == observed(expected)
     assert same(parameters(straight), parameters(resumed))
@@ -179,13 +194,13 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
 
 def test_a_finished_checkpoint_trains_no_further(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    first = run(Linear(), checkpoint=path, checkpoint_every=12)
+    first = run(Linear(), checkpoint=path, checkpoint_every_s=0)
     assert observed(run(Linear(fail_at=0), checkpoint=path)) == observed(first)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    run(Linear(), checkpoint=path, checkpoint_every=4)
+    run(Linear(), checkpoint=path, checkpoint_every_s=0)
     for changed in ({"seed": 5}, {"steps": 13}, {"method": mtlgrad.Sum()}):
         with pytest.raises(ValueError, match="remove it"):
             run(Linear(), checkpoint=path, **changed)
@@ -269,10 +284,19 @@ def test_events_arrive_between_steps_with_their_evaluations() -> None:
     assert [event.step for event in events if event.evaluation is not None] == [3, 6, 7]
 
 
-@pytest.mark.parametrize("argument", ["evaluate_every", "steps", "patience", "checkpoint_every", "diagnose_every"])
+@pytest.mark.parametrize("argument", ["evaluate_every", "steps", "patience", "checkpoint_every_s", "diagnose_every"])
 def test_arguments_out_of_range_are_named(argument: str) -> None:
-    with pytest.raises(ValueError, match=rf"{argument} must be an int >= \d, got -1"):
+    with pytest.raises(ValueError, match=rf"{argument}=-1 is out of range; allowed: "):
         run(Linear(), **{argument: -1})
+    with pytest.raises(TypeError, match=rf"{argument}='3' is a str; allowed: "):
+        run(Linear(), **{argument: "3"})
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"PK torn")
+    with pytest.raises(CheckpointError, match=r"^checkpoint checkpoint.pt cannot be read \(\w+\): remove it$"):
+        run(Linear(), checkpoint=path)
 
 
 def test_several_losses_need_shared_parameters() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tasks.retrieval.data import COUNTS, Encoded, Split, Vocabulary, hold_out, load
+from tasks.retrieval.data import COUNTS, Encoded, Split, Vocabulary, hold_out, load, queries_by_rule
 from tasks.retrieval.scenes import SOURCES_PER_MODIFICATION
 
 
@@ -19,6 +19,7 @@ def test_default_parts() -> None:
     assert len(parts.test.images) == base + SOURCES_PER_MODIFICATION * modifications
     _, modifications = COUNTS["default"]["train"]
     assert len(parts.train) + len(parts.validation) == SOURCES_PER_MODIFICATION * modifications
+    assert queries_by_rule(full=False) == SOURCES_PER_MODIFICATION * modifications
     assert 0.05 < len(parts.validation) / len(parts.train) < 0.15
     for split in (parts.train, parts.validation, parts.test):
         assert len(split.images) == len(split.scenes)

@@ -227,6 +227,12 @@ def test_options_echo() -> None:
         ({"lr": 0}, ValueError, "lr=0 .*> 0"),
         ({"lr": float("nan")}, ValueError, "lr=nan"),
         ({"full": 1}, TypeError, "full=1 is a int"),
+        ({"weights": 3}, TypeError, "weights=3 is a int; allowed: text, or none"),
+        ({"data_dir": 5}, TypeError, "data_dir=5 is a int; allowed: text, or none"),
+        ({"view": "3d"}, ValueError, "view='3d' has no effect without data_dir; allowed: '2d'"),
+        ({"full": True, "data_dir": "css"}, ValueError, "full=True has no effect with data_dir; allowed: false"),
+        ({"batch_size": 10**6}, ValueError, "batch_size=1000000 is out of range; allowed: int >= 3 and <= 900"),
+        ({"batch_size": 10**6, "full": True}, ValueError, "allowed: int >= 3 and <= 18012"),
     ],
 )
 def test_bad_options(changed: dict[str, Any], kind: type[Exception], message: str) -> None:
@@ -235,8 +241,8 @@ def test_bad_options(changed: dict[str, Any], kind: type[Exception], message: st
 
 
 def test_a_batch_larger_than_the_training_part() -> None:
-    task = ready(batch_size=10_000)
-    with pytest.raises(ValueError, match="batch_size=10000 is more than there are to draw from"):
+    task = ready(batch_size=900)  # all queries, of which some are held out
+    with pytest.raises(ValueError, match="batch_size=900 is more than there are to draw from"):
         only_phase(task)
 
 

@@ -129,7 +129,13 @@ def test_trajectories_run_from_the_starts_to_the_ends(problem: str) -> None:
     torch.testing.assert_close(paths[:, 0], seen(starts), rtol=0, atol=1e-4)
     torch.testing.assert_close(paths[:, -1], seen(last), rtol=0, atol=1e-4)
     front = torch.tensor(shown["front"], dtype=torch.float64)
-    assert (task.problem.distance(front).max() if task.problem.n == 2 else 0) < 1e-3
+    if task.problem.n == 2:
+        assert task.problem.distance(front).max() < 1e-3
+    else:  # in the plane of the losses: f1 = 1 - exp(-4 s^2), f2 = 1 - exp(-4 (1 - s)^2), s from 0 to 1
+        roots = (-torch.log(1 - front)).sqrt() / 2
+        torch.testing.assert_close(roots.sum(1), torch.ones(len(front), dtype=torch.float64), rtol=0, atol=5e-3)
+        assert roots.min() < 5e-3
+        assert roots.max() > 1 - 5e-3
 
 
 def test_contours_hold_the_losses_and_everything_drawn() -> None:
@@ -152,14 +158,19 @@ def test_options_rebuild_the_task_with_published_settings_made_explicit() -> Non
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"problem": "bowl"}, "problem must be one of surface, elementwise"),
-        ({"start": 5}, "start must be None or an index from 0 to 4"),
-        ({"start": -1}, "got -1"),
-        ({"steps": 0}, "steps must be an int >= 1, got 0"),
-        ({"lr": 0.0}, "lr must be positive, got 0.0"),
-        ({"lr": float("nan")}, "lr must be positive, got nan"),
-        ({"optimizer": "lbfgs"}, "optimizer must be one of adam, sgd"),
-        ({"decisions": "each"}, "decisions must be one of tensor, joint, phase"),
+        ({"problem": "bowl"}, "problem='bowl' is unknown; allowed: \\('surface', 'elementwise'"),
+        ({"problem": ["surface"]}, "problem=\\['surface'\\] is unknown"),
+        ({"start": 5}, "start=5 is out of range; allowed: int >= 0 and <= 4"),
+        ({"start": -1}, "start=-1 is out of range"),
+        ({"start": True}, "start=True is a bool; allowed: int >= 0 and <= 4"),
+        ({"start": 1.0}, "start=1.0 is a float"),
+        ({"steps": 0}, "steps=0 is out of range; allowed: int >= 1"),
+        ({"lr": 0.0}, "lr=0.0 is out of range; allowed: a finite number > 0"),
+        ({"lr": float("nan")}, "lr=nan is out of range"),
+        ({"lr": float("inf")}, "lr=inf is out of range"),
+        ({"lr": "x"}, "lr='x' is a str"),
+        ({"optimizer": "lbfgs"}, "optimizer='lbfgs' is unknown; allowed: .*'adam', 'sgd'"),
+        ({"decisions": "each"}, "decisions='each' is unknown; allowed: .*'tensor', 'joint', 'phase'"),
     ],
 )
 def test_options_that_make_no_sense_are_named(options: dict[str, Any], told: str) -> None:

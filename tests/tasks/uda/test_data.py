@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 from tasks.uda import fonts
-from tasks.uda.data import Batches, Domain, Split, image_shape, load_domain, normalize
+from tasks.uda.data import TRAINED_ON, Batches, Domain, Split, image_shape, load_domain, normalize
 
 PARTS = ("train", "validation", "test")
 
@@ -34,6 +34,10 @@ def test_every_part_is_balanced_grey_and_16_pixels_wide(domain: Domain) -> None:
         assert split.images.shape == (len(split), 1, 16, 16)
         assert split.images.dtype == torch.uint8
         assert counts.max() - counts.min() <= 0.1 * counts.max()  # the real digits are not exactly balanced
+
+
+def test_the_number_trained_on_is_known_beforehand(domain: Domain) -> None:
+    assert len(domain.train) == TRAINED_ON[domain.name]
 
 
 def test_no_image_is_in_two_parts(domain: Domain) -> None:

@@ -269,6 +269,13 @@ def test_options_are_echoed_ready_for_json() -> None:
         ({"weight_decay": -1.0}, ValueError, "weight_decay=-1.0"),
         ({"tradeoff": float("inf")}, ValueError, "tradeoff=inf"),
         ({"momentum": 0.9}, TypeError, "momentum"),
+        ({"source": "mnist"}, ValueError, "data_dir=None .*'mnist'.*allowed: a folder"),
+        ({"source": "usps", "target": "svhn"}, ValueError, "data_dir=None .*'usps'"),
+        ({"data_dir": 3}, TypeError, "data_dir=3 is a int; allowed: text, or none"),
+        ({"target": "mnist", "data_dir": ""}, ValueError, "data_dir='' is empty"),
+        ({"data_dir": "sets"}, ValueError, "data_dir='sets' has no effect: .*'font'.*'optical'"),
+        ({"batch_size": 1079}, ValueError, "batch_size=1079 is out of range; allowed: int >= 2 and <= 1078"),
+        ({"target": "mnist", "data_dir": "sets", "batch_size": 6001}, ValueError, "batch_size=6001 .* <= 6000"),
     ],
 )
 def test_bad_options_are_named(options: dict, error: type[Exception], message: str) -> None:
