@@ -342,7 +342,7 @@ def _check_accelerator(accelerator: Accelerator) -> None:
     if accelerator.mixed_precision not in ("no", "bf16"):
         raise ValueError(
             f"accelerator.mixed_precision must be 'no' or 'bf16', got {accelerator.mixed_precision!r}: float16 needs "
-            "loss scaling, which would change what methods that read loss values see"
+            "loss scaling, which this loop does not do (`mtlgrad.Balancer.backward(scale=)` does)"
         )
     if accelerator.num_processes != 1:
         raise ValueError(f"accelerator.num_processes must be 1, got {accelerator.num_processes}")

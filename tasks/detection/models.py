@@ -18,6 +18,7 @@ from tasks.detection.backbone import Encoder, resnet
 from tasks.detection.config import CONFIGS, STAGES, Config, Fusion, Prediction, Stage
 from tasks.detection.layers import Body, Decoder, Deconvolution, Head
 from tasks.detection.priors import priors
+from tasks.networks import seeded
 
 _SMALL = 0.1  # of a prediction's first weights, to those that keep the variance
 
@@ -207,6 +208,5 @@ def build(
         config = replace(config, fusion=fusion)
     if prediction is not None:
         config = replace(config, prediction=prediction)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return Detector(resnet(config, weights=weights), config, classes=classes)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 
 from tasks.base import Phase, Task
-from tasks.checks import boolean, integer, number, one_of
+from tasks.checks import boolean, integer, number, one_of, text_or_none
 from tasks.detection.config import CONFIGS, Fusion, Prediction, Stage
 from tasks.detection.data import Collection, Parts, batch, evaluation_images, load
 from tasks.detection.decoding import decode
@@ -19,6 +19,7 @@ from tasks.detection.exhibits import LEGEND, picture
 from tasks.detection.losses import detection_losses
 from tasks.detection.metrics import INTERPOLATIONS, Detections, Truth, evaluate, per_class
 from tasks.detection.models import build
+from tasks.networks import evaluating
 from tasks.sampling import batch_rows, stream_seed
 
 TRAININGS = ("joint", "two-stage")
@@ -115,6 +116,8 @@ class Detection(Task):
         number("ssd_share", self.ssd_share, positive=True, high=1)
         number("lr", self.lr, positive=True)
         number("weight_decay", self.weight_decay)
+        text_or_none("weights", self.weights)
+        text_or_none("data_dir", self.data_dir)
         boolean("augmented", self.augmented)
         boolean("skip_broken", self.skip_broken)
 
@@ -208,12 +211,8 @@ class Detection(Task):
     def _find(self, part: Collection, rows: torch.Tensor) -> tuple[list[Detections], list[Truth]]:
         seen = evaluation_images(part, rows, size=self._model.config.size)
         model = self._model
-        model.eval()
-        try:
-            with torch.no_grad():
-                offsets, logits = model(seen.images.to(self._device), stage=self._stage)
-        finally:
-            model.train()
+        with evaluating(model), torch.no_grad():
+            offsets, logits = model(seen.images.to(self._device), stage=self._stage)
         found = [
             Detections(
                 (one.boxes.cpu().double() * torch.tensor([*size, *size])).numpy(),

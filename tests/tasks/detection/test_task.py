@@ -223,6 +223,8 @@ def test_exhibits_are_precision_by_class_and_pictures_of_the_test_part() -> None
         ({"training": "two-stage", "steps": 1}, ValueError, "steps=1 is out of range; allowed: int >= 2"),
         ({"ssd_share": 0}, ValueError, "ssd_share=0"),
         ({"ssd_share": 1.5}, ValueError, "ssd_share=1.5"),
+        ({"weights": 3}, TypeError, "weights=3 is a int; allowed: text, or none"),
+        ({"data_dir": 3}, TypeError, "data_dir=3 is a int"),
         ({"batch_size": 0}, ValueError, "batch_size=0 is out of range; allowed: int >= 1"),
         ({"lr": float("nan")}, ValueError, "lr=nan"),
         ({"augmented": 1}, TypeError, "augmented=1 is a int; allowed: true or false"),
