@@ -16,7 +16,7 @@ from benchmarks.panels import gather
 from benchmarks.results import Results
 from benchmarks.schema import utc, write_atomically
 from benchmarks.suite import Arm
-from benchmarks.table import cells, headings, metric_cells, metric_headings, notes, published
+from benchmarks.table import cells, headings, metric_cells, metric_difference_cells, metric_headings, notes, published
 
 PAGE = Path(__file__).parent / "page"
 
@@ -84,7 +84,13 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
         "title": arm.title,
         "options": ", ".join(f"{key} = {value}" for key, value in options.items()),
         "rows": [
-            {"cells": cells(row), "metrics": metric_cells(row), "row": row, "colour": hues[row.selected or row.label]}
+            {
+                "cells": cells(row),
+                "metrics": metric_cells(row),
+                "differences": metric_difference_cells(row),
+                "row": row,
+                "colour": hues[row.selected or row.label],
+            }
             for row in rows
         ],
         "bars": charts.final_bars(results, arm),

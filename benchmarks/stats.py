@@ -52,6 +52,8 @@ class Row:
     """Of `final` to the baseline's."""
     columns: dict[str, Spread | None]
     """The suite's further metrics at the last step."""
+    column_differences: dict[str, Difference | None]
+    """Of `columns` to the baseline's."""
     best: Spread | None
     """The main metric at the step with the best validation score."""
     conflicts_before: float | None
@@ -193,6 +195,8 @@ def _row(
 ) -> Row:
     ok = part[part.status == "ok"]
     compared = None if baseline is None else baseline[baseline.status == "ok"]
+    reference = None if is_baseline else compared
+    columns = [name for name in ok.columns if name.startswith(METRIC)]
     return Row(
         label=label,
         role=role,
@@ -200,8 +204,9 @@ def _row(
         selected=selected,
         final=spread(ok.final),
         validation=spread(ok.validation),
-        difference=None if compared is None or is_baseline else paired_difference(ok.final, compared.final),
-        columns={name.removeprefix(METRIC): spread(ok[name]) for name in ok.columns if name.startswith(METRIC)},
+        difference=_difference(ok, reference, "final"),
+        columns={name.removeprefix(METRIC): spread(ok[name]) for name in columns},
+        column_differences={name.removeprefix(METRIC): _difference(ok, reference, name) for name in columns},
         best=spread(ok.best),
         conflicts_before=_mean(ok.before),
         conflicts_after=_mean(ok.after),
@@ -234,6 +239,10 @@ def paired_difference(values: pd.Series, baseline: pd.Series) -> Difference | No
         return Difference(mean, None, None, n)
     half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
     return Difference(mean, mean - half, mean + half, n)
+
+
+def _difference(ok: pd.DataFrame, reference: pd.DataFrame | None, name: str) -> Difference | None:
+    return None if reference is None else paired_difference(ok[name], reference[name])
 
 
 def _mean(values: pd.Series) -> float | None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from benchmarks.results import Results
 from benchmarks.schema import Versions
-from benchmarks.stats import Row, Spread, group_notes
+from benchmarks.stats import Difference, Row, Spread, group_notes
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
@@ -42,7 +42,7 @@ def cells(row: Row) -> list[str]:
     return [
         _name(row),
         _spread(row.final),
-        _difference(row),
+        _difference(row.difference, row.final),
         _conflicts(row),
         NONE if row.step_time is None else f"{row.step_time:.2f}x",
         _runs(row.statuses),
@@ -58,6 +58,11 @@ def metric_headings(results: Results) -> list[str]:
 def metric_cells(row: Row) -> list[str]:
     """One row of the further metrics as text."""
     return [_name(row), *(_spread(value) for value in row.columns.values())]
+
+
+def metric_difference_cells(row: Row) -> list[str]:
+    """Their differences to the baseline's, as text."""
+    return [_name(row), *(_difference(value, row.columns[name]) for name, value in row.column_differences.items())]
 
 
 def show(results: Results, console: Console) -> None:
@@ -81,7 +86,12 @@ def markdown(results: Results) -> str:
         rows = results.rows[arm.name]
         parts += [f"## {arm.title}", piped(headings(results), [cells(row) for row in rows])]
         if results.suite.columns:
-            parts += ["At the last step:", piped(metric_headings(results), [metric_cells(row) for row in rows])]
+            head, compared = metric_headings(results), [row for row in rows if row.difference is not None]
+            parts += ["At the last step:", piped(head, [metric_cells(row) for row in rows])]
+            parts += [
+                f"vs {results.suite.baseline} [95 %]:",
+                piped(head, [metric_difference_cells(r) for r in compared]),
+            ]
     parts += ["\n".join(f"- {note}" for note in notes(results))]
     return "\n\n".join(parts) + "\n"
 
@@ -208,11 +218,11 @@ def _runs(statuses: Mapping[str, int]) -> str:
     return f"{ok} of {total} ({bad})" if bad else str(ok)
 
 
-def _difference(row: Row) -> str:
-    difference = row.difference
-    if difference is None:
+def _difference(difference: Difference | None, of: Spread | None) -> str:
+    """With its number of pairs where they are fewer than what `of` is the mean of."""
+    if difference is None or of is None:
         return NONE
-    fewer = "" if difference.n == row.statuses.get("ok") else f" (n = {difference.n})"
+    fewer = "" if difference.n == of.n else f" (n = {difference.n})"
     if difference.low is None or difference.high is None:
         return _signed(difference.mean) + fewer
     return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]{fewer}"

@@ -79,9 +79,22 @@ def test_further_metrics_get_a_table_of_their_own(suite: Suite) -> None:
     assert row.columns["loss"] == spread(pd.Series([40.0, 39.0, 38.0]))
     assert row.columns["accuracy"] == row.final
     assert row.columns["speed"] is None, "a metric that no run has"
+    assert set(row.column_differences.values()) == {None}, "the baseline's own"
     text = markdown(Results(suite, tuple(runs), 0, rows(suite, runs)))
     assert "| method | accuracy | loss | speed |" in text
     assert "| sum | 61.0 ± 1.0 | 39.0 ± 1.0 | \N{EN DASH} |" in text
+
+
+def test_further_metrics_are_compared_by_pairs_too(suite: Suite) -> None:
+    suite = suite.model_copy(update={"columns": ["loss"]})
+    runs = [run(suite, "sum", seed, 60.0 + seed) for seed in range(3)]
+    runs += [run(suite, "GH++ rotation", seed, 62.0 + 2 * seed) for seed in range(3)]
+    found = {row.label: row for row in rows(suite, runs)["plain"]}
+    difference = paired_difference(pd.Series([38.0, 36.0, 34.0]), pd.Series([40.0, 39.0, 38.0]))
+    assert found["GH++ rotation"].column_differences == {"loss": difference}
+    text = markdown(Results(suite, tuple(runs), 0, rows(suite, runs)))
+    assert "vs sum [95 %]:\n\n| method | loss |" in text
+    assert "| GH++ rotation | \N{MINUS SIGN}3.0 [\N{MINUS SIGN}5.5, \N{MINUS SIGN}0.5] |" in text
 
 
 def test_one_seed_is_not_spoken_of_as_if_it_were_many(suite: Suite) -> None:
