@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,8 @@ class Row:
     """The main metric at the step with the best validation score."""
     conflicts_before: float | None
     conflicts_after: float | None
+    weights: dict[str, list[float]]
+    """By phase, each task's mean weight in the update; of methods that have weights."""
     step_time: float | None
     """Median over seeds of the step time, in units of the baseline's."""
     step_ms: float | None
@@ -70,7 +72,7 @@ METRIC = "metric: "
 
 def table_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> pd.DataFrame:
     """One line per run, with what is compared."""
-    columns = ["arm", "label", "seed", "status", "final", "validation", "best", "before", "after", "step_ms"]
+    columns = ["arm", "label", "seed", "status", "weights", "final", "validation", "best", "before", "after", "step_ms"]
     columns += [METRIC + name for name in metrics]
     lines = [
         {
@@ -78,6 +80,7 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> pd.DataFrame:
             "label": run.label,
             "seed": run.seed,
             "status": run.status,
+            "weights": {name: phase.weights_mean for name, phase in run.phases.items() if phase.weights_mean},
             "final": run.metrics.final[run.metric] if run.metrics else None,
             "validation": run.metrics.final_validation if run.metrics else None,
             "best": run.metrics.best[run.metric] if run.metrics and run.metrics.best else None,
@@ -88,7 +91,7 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> pd.DataFrame:
         }
         for run in runs
     ]
-    numbers = dict.fromkeys(columns[4:], float)
+    numbers = dict.fromkeys(columns[5:], float)
     return pd.DataFrame(lines, columns=columns).astype(numbers)
 
 
@@ -210,6 +213,7 @@ def _row(
         best=spread(ok.best),
         conflicts_before=_mean(ok.before),
         conflicts_after=_mean(ok.after),
+        weights=_mean_weights(ok.weights),
         step_time=None if compared is None else _median((ok.step_ms / compared.step_ms).dropna()),
         step_ms=_median(ok.step_ms.dropna()),
         statuses={str(status): int(count) for status, count in part.status.value_counts().items()},
@@ -243,6 +247,18 @@ def paired_difference(values: pd.Series, baseline: pd.Series) -> Difference | No
 
 def _difference(ok: pd.DataFrame, reference: pd.DataFrame | None, name: str) -> Difference | None:
     return None if reference is None else paired_difference(ok[name], reference[name])
+
+
+def _mean_weights(runs: Iterable[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """
+    >>> _mean_weights([{"dssd": [1.0, 2.0]}, {"dssd": [3.0, 2.0]}, {}])
+    {'dssd': [2.0, 2.0]}
+    """
+    found: dict[str, list[list[float]]] = {}
+    for run in runs:
+        for phase, weights in run.items():
+            found.setdefault(phase, []).append(weights)
+    return {phase: np.mean(weights, axis=0).tolist() for phase, weights in found.items()}
 
 
 def _mean(values: pd.Series) -> float | None:
