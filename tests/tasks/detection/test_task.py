@@ -132,6 +132,31 @@ def test_seeds() -> None:
     assert not same(weights(one), weights(other))
 
 
+def test_a_seed_decides_weights_batches_and_augmentation_and_no_step_repeats_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = Detection(**SMALL), Detection(**SMALL)
+    for seed, task in enumerate((first, second)):
+        task.setup(seed=seed, device=DEVICE)
+    assert not same(weights(first), weights(second))
+
+    drawn: list[tuple[int, int, list[int]]] = []
+
+    def spy(collection: data.Collection, rows: torch.Tensor, **how: Any) -> data.Batch:
+        drawn.append((how["seed"], how["index"], rows.tolist()))
+        return data.batch(collection, rows, **how)
+
+    monkeypatch.setattr(module, "batch", spy)
+    for task in (first, second):
+        for index in range(3):
+            only_phase(task, index)
+    seeds, indices, rows = zip(*drawn, strict=True)
+    assert indices == (0, 1, 2) * 2
+    assert len(set(seeds[:3])) == len(set(seeds[3:])) == 1
+    assert seeds[0] != seeds[3]
+    assert rows[:3] != rows[3:]
+
+
 def test_learns_a_handful_of_images() -> None:
     task = ready(steps=60, batch_size=12, augmented=False, lr=3e-3)
     task._parts = data.Parts(task._parts.train, task._parts.train, task._parts.train)  # to be learnt by heart
@@ -181,6 +206,10 @@ def test_validation_does_not_look_at_the_test_part() -> None:
     [
         ({"schedule": "linear", "warmup": 0}, [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
         ({"schedule": "linear", "warmup": 2}, [0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        (
+            {"schedule": "linear", "warmup": 0, "training": "two-stage", "ssd_share": 0.4},
+            [1, 0.75, 0.5, 0.25, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6],
+        ),
         ({"schedule": "published", "warmup": 0}, [1, 1, 1, 1, 1, 1, 1, 0.1, 0.1, 0.1]),
         (
             {"schedule": "published", "warmup": 0, "training": "two-stage", "ssd_share": 0.4},
