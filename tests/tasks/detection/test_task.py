@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +20,8 @@ from tasks.base import Phase
 from tasks.detection import Detection, data
 from tasks.detection import task as module
 from tasks.detection.decoding import Found
+from tasks.detection.metrics import INTERPOLATIONS, evaluate
+from tasks.detection.verdicts import Detections, Truth
 from tasks.detection.voc import VocError
 from tasks.loop import Event, train
 from tasks.registry import make_task, task_class
@@ -192,6 +195,57 @@ def test_perfect_boxes_score_perfectly(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "decode", oracle)
     assert set(task.evaluate().values()) == {100.0}
+
+
+def test_the_interpolation_asked_for_is_the_one_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each image's objects one is found: a recall between the eleven points, where the two differ."""
+    tasks = {name: ready(interpolation=name) for name in INTERPOLATIONS}
+    part = tasks["area"]._parts.test
+    found = [Detections(one.boxes[:1], np.array([0.9]), one.labels[:1]) for one in part.records]
+    truths = [Truth(one.boxes, one.labels, one.difficult) for one in part.records]
+    monkeypatch.setattr(Detection, "_find", lambda self, _, rows: ([found[k] for k in rows], [truths[k] for k in rows]))
+    values = {name: task.evaluate() for name, task in tasks.items()}
+    assert values["area"] != values["voc07"]
+    for name, task in tasks.items():
+        assert values[name] == evaluate(found, truths, classes=len(part.classes), interpolation=name)
+        by_class = next(iter(task.exhibits().values()))["series"]["test"]["y"]
+        assert np.mean(by_class) == pytest.approx(values[name]["ap50"])
+
+
+def test_evaluation_leaves_the_network_alone() -> None:
+    task = ready()
+    before = weights(task)
+    task.evaluate()
+    task.validation_score()
+    assert same(weights(task), before), "batch norm has not looked at test images"
+    assert task._model.training
+
+
+def test_a_state_is_a_copy() -> None:
+    task = ready()
+    for index in range(2):
+        state = task.state_dict()
+        kept = copy.deepcopy(state)
+        phase = only_phase(task, index)
+        torch.stack(list(phase.losses.values())).sum().backward()
+        phase.optimizers[0].step()
+        assert same(state["model"], kept["model"])
+        moments = [one["optimizer"]["state"] for one in (state, kept)]
+        assert all(same(moments[0][k], moments[1][k]) for k in moments[1])
+    assert moments[1], "the optimizer has a state by then"
+
+
+def test_optimizers_are_as_asked_for() -> None:
+    adam, sgd = (ready(optimizer=name, weight_decay=0.25)._optimizer for name in ("adam", "sgd"))
+    assert isinstance(adam, torch.optim.AdamW)
+    assert isinstance(sgd, torch.optim.SGD)
+    assert [group["weight_decay"] for one in (adam, sgd) for group in one.param_groups] == [0.25, 0.25]
+    assert sgd.param_groups[0]["momentum"] == 0.9
+
+
+def test_the_data_have_a_seed_of_their_own() -> None:
+    one, other = (ready(data_seed=seed)._parts.test for seed in (0, 3))
+    assert one.records[0].path != other.records[0].path
 
 
 def test_validation_does_not_look_at_the_test_part() -> None:
