@@ -42,9 +42,10 @@ def colours(results: Results) -> dict[str, str]:
 
 def final_bars(results: Results, arm: Arm) -> go.Figure:
     """The main metric of every method, with its deviation and the single seeds; references as lines."""
+    rows = _barred(results, arm)
     hues = colours(results)
     figure = go.Figure()
-    for row in _barred(results, arm):
+    for row in rows:
         assert row.final is not None
         name, hue = _name(row), hues[row.selected or row.label]
         spread = "" if row.final.std is None else f" ± {row.final.std:.2f}"
@@ -78,7 +79,7 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
                 text=f"{row.label} {row.final.mean:.1f}",
                 showarrow=False,
             )
-    return _bar_chart(figure, results, arm, f"final {results.metric}")
+    return _bar_chart(figure, f"final {results.metric}", bars=len(rows))
 
 
 def step_time_bars(results: Results, arm: Arm) -> go.Figure:
@@ -99,7 +100,7 @@ def step_time_bars(results: Results, arm: Arm) -> go.Figure:
     for row in rows:
         _label_right(figure, _name(row), "" if row.step_time is None else f"{row.step_time:.2f}x")
     figure.add_vline(x=1, line={"dash": "dash", "width": 1.5, "color": NEUTRAL})
-    return _bar_chart(figure, results, arm, f"step time / {results.suite.baseline}")
+    return _bar_chart(figure, f"step time / {results.suite.baseline}", bars=len(rows))
 
 
 def _barred(results: Results, arm: Arm) -> list[Row]:
@@ -107,9 +108,8 @@ def _barred(results: Results, arm: Arm) -> list[Row]:
     return [row for row in results.rows[arm.name] if row.role == "method" and row.final is not None]
 
 
-def _bar_chart(figure: go.Figure, results: Results, arm: Arm, title: str) -> go.Figure:
+def _bar_chart(figure: go.Figure, title: str, *, bars: int) -> go.Figure:
     """One layout for both bar charts, which stand side by side."""
-    bars = len(_barred(results, arm))
     return figure.update_layout(
         showlegend=False,
         height=ROW_PX * bars + 90,
@@ -141,7 +141,8 @@ def curves(results: Results, arm: Arm) -> go.Figure:
         values = np.array([[point.metrics[run.metric] for point in run.curve] for run in runs], dtype=float)
         mean, std = values.mean(0), values.std(0, ddof=1) if len(runs) > 1 else np.zeros(len(steps))
         dash = "dash" if row.role == "reference" else "dot" if mean.tolist() in drawn else "solid"
-        drawn += [mean.tolist()] * shown
+        if shown:
+            drawn.append(mean.tolist())
         figure.add_scatter(
             x=[*steps, *reversed(steps)],
             y=[*(mean + std), *reversed(mean - std)],

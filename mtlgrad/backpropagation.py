@@ -43,10 +43,9 @@ class Window:
 def task_gradients(now: Losses, inputs: list[Tensor]) -> TaskGradients:
     """J at `inputs`, leaving `.grad` and the graph alone."""
     gradients = TaskGradients(inputs, len(now.graph), wide=now.scale is not None)
-    divisor = None if now.scale is None else now.scale.to(gradients.matrix.device)
     for task, loss in enumerate(now.graph):
         found = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
-        gradients.add(task, found, divisor=divisor)
+        gradients.add(task, found, divisor=now.scale)
     return gradients
 
 

@@ -337,7 +337,6 @@ class Balancer:
     def _collect(self, now: Losses, *, retain_graph: bool) -> TaskGradients:
         """One backward pass a task: rows of J for the shared parameters, `.grad` for the private ones."""
         found = self._buffer(len(now.graph), wide=now.scale is not None)
-        divisor = None if now.scale is None else now.scale.to(found.matrix.device)
         # With apply="loss" the private parameters wait for the weighted pass.
         inputs = [p for p in self._shared if p.requires_grad] if self.apply == "loss" else self._inputs()
         # The rows of J are read off `.grad`, for `Tensor.backward` supports more than `autograd.grad` does: reentrant
@@ -349,7 +348,7 @@ class Balancer:
                     p.grad = None
                 if inputs != []:  # a frozen trunk has zero gradients
                     backward(loss, retain_graph=retain_graph or task < len(now.graph) - 1, inputs=inputs)
-                found.add(task, [p.grad for p in self._shared], divisor=divisor)
+                found.add(task, [p.grad for p in self._shared], divisor=now.scale)
         finally:
             for p, old in zip(self._shared, kept, strict=True):
                 p.grad = old

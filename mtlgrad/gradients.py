@@ -91,7 +91,8 @@ class TaskGradients:
             targets.append(self._views[task][k])
             sources.append(gradient.to_dense() if gradient.layout != torch.strided else gradient)
         if divisor is not None and sources:
-            sources = list(torch._foreach_div([source.to(self.matrix.dtype) for source in sources], divisor))
+            wide = [source.to(self.matrix.dtype) for source in sources]
+            sources = list(torch._foreach_div(wide, divisor.to(self.matrix.device)))
         if targets:
             torch._foreach_add_(targets, sources)
 

@@ -81,9 +81,9 @@ def _pretrained(config: Config, folder: str) -> ResNetModel:
         raise ValueError(f"weights={folder!r} holds no readable config.json") from error
     if not isinstance(found, dict):
         raise ValueError(f"weights={folder!r} has a config.json that is a {type(found).__name__}; allowed: an object")
+    defaults = ResNetConfig()  # of what an older file leaves out
     for name in _STRUCTURE:
-        allowed = getattr(wanted, name)
-        value = found.get(name, getattr(ResNetConfig(), name))  # what an older file leaves out has its default
+        value, allowed = found.get(name, getattr(defaults, name)), getattr(wanted, name)
         if value != allowed:
             raise ValueError(f"weights={folder!r} has {name}={value!r}; allowed: {allowed!r}")
     try:

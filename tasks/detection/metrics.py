@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 from tasks import checks
 from tasks.detection.verdicts import Detections, Truth, judge, surest_first
 
-__all__ = [
-    "Detections",
-    "Truth",
-    "Curve",
-    "THRESHOLDS",
-    "INTERPOLATIONS",
-    "precision_recall",
-    "average_precision",
-    "evaluate",
-    "per_class",
-]
-
 THRESHOLDS = tuple(k / 20 for k in range(10, 20))
 """IoU .50:.05:.95, each the float64 nearest to its decimal, as an IoU of 3 / 5 is the one nearest to 0.6."""
 

@@ -17,8 +17,9 @@ from tasks.detection.data import Collection, Parts, batch, evaluation_images, lo
 from tasks.detection.decoding import decode
 from tasks.detection.exhibits import LEGEND, picture
 from tasks.detection.losses import detection_losses
-from tasks.detection.metrics import INTERPOLATIONS, Detections, Truth, evaluate, per_class
+from tasks.detection.metrics import INTERPOLATIONS, evaluate, per_class
 from tasks.detection.models import build
+from tasks.detection.verdicts import Detections, Truth
 from tasks.networks import evaluating
 from tasks.sampling import batch_rows, stream_seed
 

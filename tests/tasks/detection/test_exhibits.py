@@ -13,20 +13,12 @@ from PIL import Image, ImageFont
 
 from tasks.detection import exhibits
 from tasks.detection.exhibits import LEGEND, NEITHER, RIGHT, WRONG, picture
-from tasks.detection.metrics import Detections, Truth
+from tasks.detection.verdicts import Detections
+from tests.tasks.detection.seen import found, truth
 
 CLASSES = ["cat", "dog", "cow"]
 GREY = np.full((64, 64, 3), 90, dtype=np.uint8)
 NOTHING = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
-
-
-def truth(*boxes: Sequence[float], labels: Sequence[int] | None = None, difficult: Sequence[int] = ()) -> Truth:
-    hard = np.isin(np.arange(len(boxes)), difficult)
-    return Truth(np.array(boxes, float).reshape(-1, 4), np.array(labels or [0] * len(boxes), int), hard)
-
-
-def found(*boxes: Sequence[float], scores: Sequence[float], labels: Sequence[int]) -> Detections:
-    return Detections(np.array(boxes, float), np.array(scores, float), np.array(labels, int))
 
 
 def pixels(shown: dict[str, str]) -> np.ndarray:

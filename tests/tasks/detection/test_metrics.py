@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 
 from tasks.detection.metrics import (
     THRESHOLDS,
-    Detections,
-    Truth,
     average_precision,
     evaluate,
     per_class,
     precision_recall,
 )
-from tasks.detection.verdicts import judge, overlaps
+from tasks.detection.verdicts import Detections, Truth, judge, overlaps
 from tests.tasks.detection.seen import found, truth
 
 # ---- the slow, obvious version

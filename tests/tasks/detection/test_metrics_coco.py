@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
-from tasks.detection.metrics import THRESHOLDS, Detections, Truth, average_precision, precision_recall
+from tasks.detection.metrics import THRESHOLDS, average_precision, precision_recall
+from tasks.detection.verdicts import Detections, Truth
 from tests.tasks.detection.seen import found, truth
 
 
