@@ -1,4 +1,4 @@
-"""What the documentation's site adds to its Markdown: the README as its first page, links that leave the site as text."""
+"""What the documentation's site adds to its Markdown: the README as first page, links that leave it as text."""
 
 from __future__ import annotations
 
