@@ -50,6 +50,8 @@ class GradDrop(ElementwiseAggregator):
     Chen et al., "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", NeurIPS 2020, Alg. 1.
     """
 
+    per_task = ("leak",)
+
     leak: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
@@ -121,6 +123,8 @@ class ActivationGradDrop(JacobianAggregator):
     ----------
     Chen et al., "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", NeurIPS 2020, Alg. 1.
     """
+
+    per_task = ("leak",)
 
     leak: float | tuple[float, ...] = 0.0
 

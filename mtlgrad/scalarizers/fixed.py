@@ -85,6 +85,8 @@ class Fixed(Scalarizer):
     Xin et al., "Do Current Multi-Task Optimization Methods in Deep Learning Even Help?", NeurIPS 2022.
     """
 
+    per_task = ("weights",)
+
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
