@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tasks.base import Phase, Task
 from tasks.checks import integer, number, one_of, text_or_none
+from tasks.checks import seed as check_seed
 from tasks.networks import evaluating
 from tasks.pictures import png
 from tasks.uda.data import (
@@ -111,7 +112,7 @@ class UDA(Task):
         integer("batch_size", self.batch_size, low=2, high=most)  # batch norm needs two
         integer("generator_steps", self.generator_steps, low=1)
         integer("warmup", self.warmup, low=0)
-        integer("data_seed", self.data_seed, low=0)
+        check_seed("data_seed", self.data_seed)
         number("lr", self.lr, positive=True)
         number("tradeoff", self.tradeoff, positive=True)
         number("weight_decay", self.weight_decay)
