@@ -63,7 +63,7 @@ def decide(
         else:
             weights, new = ones, state
         alignment, norm = outcome(measured, weights)
-        return Decision(combine(weights, jacobian), weights, measured, alignment, norm, finite, new)
+        return Decision(combine(weights, jacobian, measured), weights, measured, alignment, norm, finite, new)
     assert isinstance(method, JacobianAggregator)
     if bool(finite):
         direction, new = method.step(jacobian, state, losses=losses, generator=generator, features=features)

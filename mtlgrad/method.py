@@ -64,7 +64,11 @@ class Traits:
 
 
 class Method(ABC):
-    """Root of the zoo. Members are frozen dataclasses: hyperparameters are fields, compared by value."""
+    """Root of the zoo. Members are frozen dataclasses: hyperparameters are fields, compared by value.
+
+    Whatever a method returns (directions, weights, parts, states) is detached: a decision is a constant of its step,
+    whether J, G or the losses carry a graph or not.
+    """
 
     reads: ClassVar[Reads]
 

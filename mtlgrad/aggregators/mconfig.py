@@ -88,7 +88,7 @@ class MConFIG(JacobianAggregator):
         check_finite("the momenta's Gramian", measured)
         weights = on_host(equal_cosine_weights, measured)
         # ConFIG is linear in the scale of its input, so that the bias is corrected after it.
-        momentum = combine(weights.to(momenta.device), momenta)
+        momentum = combine(weights.to(momenta.device), momenta, measured)
         stand_in = (momentum - self.beta1 * state["momentum"]) / (1 - self.beta1)
         # sqrt(v) in place of v: the square of a large float32 gradient would overflow.
         root = torch.hypot(math.sqrt(self.beta2) * state["root"], math.sqrt(1 - self.beta2) * stand_in)

@@ -78,9 +78,10 @@ class MoCo(JacobianAggregator):
     ) -> tuple[Tensor, State]:
         tracked = state["tracked"].lerp(jacobian.to(state["tracked"].dtype), self.beta)
         weights = state["weights"]
-        slope = gram(tracked).to(weights) @ weights + self.rho * weights
+        measured = gram(tracked)
+        slope = measured.to(weights) @ weights + self.rho * weights
         moved = weights - self.gamma * slope
         here = moved.cpu()
         check_finite("the tracked gradients' slopes", here)
         weights = on_host(project_onto_simplex, here).to(moved.device)
-        return combine(weights, tracked).to(jacobian.dtype), {"tracked": tracked, "weights": weights}
+        return combine(weights, tracked, measured).to(jacobian.dtype), {"tracked": tracked, "weights": weights}
