@@ -83,9 +83,9 @@ def test_interquartile_mean_is_rliables():
     assert found.value == pytest.approx(middle.mean())
     # the stratified bootstrap, spelled out: every column draws its own seeds
     draws = [
-        stats.trim_mean(np.concatenate([random.choice(column, 8) for column in scores.T]), 0.25) for _ in range(4_000)
+        stats.trim_mean(np.concatenate([random.choice(column, 8) for column in scores.T]), 0.25) for _ in range(1_000)
     ]
-    assert (found.low, found.high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.05)
+    assert (found.low, found.high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.1)
     assert interquartile_mean(scores[:1]).low is None
     assert interquartile_mean(np.ones((3, 2))).low == 1.0
     assert interquartile_mean(scores, seed=3) == interquartile_mean(scores, seed=3)

@@ -140,7 +140,7 @@ def test_only_seeds_in_common_are_paired():
 def test_everything_asked_counts():
     """A difference that one comparison would show is not enough among many: arms, metrics and methods all count."""
     random = np.random.default_rng(0)
-    scores = {"sum": BASE, "gh": BASE + [2.6, 0.9, 2.3, 0.4, 1.8]}
+    scores = {"sum": BASE, "gh": np.add(BASE, [2.6, 0.9, 2.3, 0.4, 1.8])}
     alone = verdict_of(scores)
     assert alone.word == "better"
     others = {f"m{k}": BASE + random.normal(0, 1, 5) for k in range(5)}
