@@ -11,11 +11,14 @@ import functools
 import math
 import numbers
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+
+from mtlgrad.spaces import Space
 
 State = dict[str, Any]
 """A method's state: names to tensors. Empty for a stateless method."""
@@ -71,6 +74,11 @@ class Method(ABC):
     """
 
     reads: ClassVar[Reads]
+    search_space: ClassVar[Mapping[str, Space]] = {}
+    """Where each hyperparameter that a comparison may tune is looked for; the defaults are in it.
+
+    What says which problem is meant (the main task, known optima, the length of an epoch) is not tuned.
+    """
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Have each member's `__post_init__` meet plain numbers."""

@@ -13,6 +13,7 @@ from mtlgrad.aggregators.host import check_finite, on_host
 from mtlgrad.linalg import combine, gram
 from mtlgrad.method import State, Traits, check_number
 from mtlgrad.solvers.spectral import equal_cosine_weights
+from mtlgrad.spaces import Choice, Uniform, searched
 
 _EPSILON = 1e-8  # Adam's and the authors'
 
@@ -54,6 +55,8 @@ class MConFIG(JacobianAggregator):
 
     beta1: float = 0.9
     beta2: float = 0.999
+
+    search_space = searched(beta1=Uniform(0.5, 0.99), beta2=Choice(0.9, 0.99, 0.999))
 
     traits = Traits(stateful=True, scale_equivariant=False)
 

@@ -12,6 +12,7 @@ from mtlgrad.aggregators.host import check_finite, on_host
 from mtlgrad.linalg import combine, gram
 from mtlgrad.method import State, Traits, check_number
 from mtlgrad.solvers.simplex import project_onto_simplex
+from mtlgrad.spaces import LogUniform, searched
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class MoCo(JacobianAggregator):
     beta: float = 0.1
     gamma: float = 0.1
     rho: float = 0.1
+
+    search_space = searched(beta=LogUniform(1e-2, 1.0), gamma=LogUniform(1e-3, 1.0), rho=LogUniform(1e-3, 1.0))
 
     traits = Traits(stateful=True, scale_equivariant=False)
 
