@@ -7,18 +7,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from mtlgrad.aggregators.base import GradientAggregator, JacobianAggregator
+from mtlgrad.aggregators.base import JacobianAggregator
 from mtlgrad.method import Method, check_integer
 from mtlgrad.scalarizers.base import Scalarizer
 
 Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
 
 
-def check_choices(method: object, apply: str, groups: Groups | None, seed: int, diagnose_every: int) -> None:
-    if not isinstance(method, Scalarizer | GradientAggregator):
-        raise TypeError(
-            f"method must be the name of a method, a Scalarizer or a GradientAggregator, got {method!r}{_hint(method)}"
-        )
+def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, diagnose_every: int) -> None:
     if apply not in ("shared", "loss"):
         raise ValueError(f"apply must be 'shared' or 'loss', got {apply!r}")
     if apply == "loss" and isinstance(method, JacobianAggregator):
@@ -32,24 +28,6 @@ def check_choices(method: object, apply: str, groups: Groups | None, seed: int, 
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an int, got {seed!r}")
     check_integer("diagnose_every (0: never)", diagnose_every, low=0)
-
-
-def _hint(method: object) -> str:
-    """What was probably meant by something that is no method."""
-    if isinstance(method, type) and issubclass(method, Method):
-        return f"; did you mean {method.__name__}()?"
-    kind = method if isinstance(method, type) else type(method)
-    if kind.__module__.split(".")[0] == "torchjd":
-        return (
-            f": torchjd's aggregators have an interface of their own; mtlgrad.catalog.names() lists this library's "
-            f"methods, and Balancer({kind.__name__.lower()!r}, ...) is one of them if the name is among those"
-        )
-    if callable(method):
-        return (
-            ": a function of the Jacobian becomes a method as a subclass of mtlgrad.JacobianAggregator that calls it "
-            "in _step, and one of the Gramian as a mtlgrad.GramAggregator that calls it in _weights"
-        )
-    return ""
 
 
 def shared_parameters(shared: nn.Module | Iterable[nn.Module | Tensor]) -> tuple[list[nn.Module], list[Tensor]]:

@@ -92,8 +92,7 @@ class Balancer:
         seed: int = 0,
         diagnose_every: int = 0,
     ) -> None:
-        if isinstance(method, str):
-            method = catalog.make(method)
+        method = catalog.as_method(method)
         check_choices(method, apply, groups, seed, diagnose_every)
         self.method = method
         self.apply = apply
