@@ -17,9 +17,10 @@ lint: $(STAMP)  ## Style, types, import rules.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(STAMP)  ## The generated tables are current, and every example in the documents runs.
+docs: $(STAMP)  ## The generated tables are current, every example in the documents runs, the site is whole.
 	$(BIN)/python -m docs.build --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.examples
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet  # into build/site
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
