@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from mtlgrad.engines.layerwise import products
-from mtlgrad.engines.layerwise.graph import Node, below
+from mtlgrad.engines.layerwise.graph import Node, shape_of
 from mtlgrad.engines.layerwise.plan import Part, Plan
-from mtlgrad.linalg import combine, gram, without_autocast
+from mtlgrad.engines.layerwise.samples import below, entries_of
+from mtlgrad.engines.layerwise.uses import Use
+from mtlgrad.gradients import TaskGradients
+from mtlgrad.linalg import combine, gram
 
 Gradients = dict[Node, Tensor]
 """Node to the gradient at its first output, or for a leaf at the leaf; only those that something arrives at."""
@@ -20,48 +23,81 @@ Gradients = dict[Node, Tensor]
 
 @dataclass(frozen=True)
 class Rows:
-    """What one shared parameter's gradients are made of, or these gradients themselves."""
+    """What one shared parameter's gradients are made of."""
 
     part: Part
-    m: int
-    formed: Tensor | None = None
-    """[m, n_k]; with it nothing else is needed."""
-    left: Tensor | None = None
+    left: Tensor
     """[r, inner] or [r]."""
-    right: Tensor | None = None
-    """[m, r, outer], or with `owners` [r, outer]."""
+    rights: Sequence[Tensor]
+    """[r, outer] of each task, or with `owners` of all together."""
     owners: Tensor | None = None
     """[r]: the task of each row."""
 
-    def gram(self) -> Tensor:
+    def gram(self, m: int) -> Tensor:
         """G [m, m] of this parameter, in float64."""
-        if self.formed is not None:
-            return gram(self.formed)
-        assert self.left is not None
-        assert self.right is not None
         inner = products.kernel(self.left)
         if self.owners is None:
-            return products.gram_of_rows(inner, self.right)
-        return products.gram_of_owned_rows(inner, self.right, self.owners, self.m)
+            return products.gram_of_rows(inner, self.rights)
+        return products.gram_of_owned_rows(inner, self.rights[0], self.owners, m)
 
     def combine(self, weights: Tensor) -> Tensor:
         """w @ J for this parameter, in its shape and dtype, for weights [m]."""
-        p = self.part.parameter
-        if self.formed is not None:
-            return combine(weights, self.formed).view(p.shape)
-        assert self.right is not None
         use = self.part.uses[0]
-        with without_autocast(self.right):
-            if self.owners is None:
-                right = combine(weights, self.right.flatten(1)).view(self.right.shape[1:])
-            else:
-                right = self.right * weights.to(self.right)[self.owners].unsqueeze(1)
-            return use.shaped(products.gradient(self.left, right, use.inner)).contiguous()
+        if self.owners is None:
+            right = products.combined_rows(weights, self.rights)
+        else:
+            right = self.rights[0] * weights.to(self.rights[0])[self.owners].unsqueeze(1)
+        return use.shaped(products.gradient(self.left, right, use.inner))
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """J without its being formed: G of any run of shared parameters, and w @ J."""
+
+    m: int
+    rows: Mapping[int, Rows]
+    """By the parameter's number among the shared ones."""
+    parts: Sequence[Part]
+    """Those whose gradients are in `formed`."""
+    formed: TaskGradients
+    """[m, n'] over `parts`."""
+
+    def gram(self, first: int, last: int) -> Tensor:
+        """G [m, m] in float64 of the shared parameters from number `first` up to, and without, `last`."""
+        found = [rows.gram(self.m) for k, rows in self.rows.items() if first <= k < last]
+        if self._columns(first, last).shape[1]:
+            found.append(gram(self._columns(first, last)))
+        zero = torch.zeros(self.m, self.m, dtype=torch.float64, device=self.formed.matrix.device)
+        return torch.stack(found).sum(0) if found else zero
+
+    def combine(self, weights: Tensor, first: int, last: int) -> Iterator[tuple[int, Tensor]]:
+        """w @ J for weights [m], each parameter's number with its piece; only of those that some task reaches."""
+        for k, rows in self.rows.items():
+            if first <= k < last:
+                yield k, rows.combine(weights)
+        inside = [k for k, part in enumerate(self.parts) if first <= part.index < last]
+        if not inside:
+            return
+        flat = combine(weights, self._columns(first, last))
+        start = 0
+        untouched = set(self.formed.untouched)
+        for k in inside:
+            part = self.parts[k]
+            piece = flat[start : start + part.parameter.numel()]
+            start += part.parameter.numel()
+            if k not in untouched:
+                shaped = part.uses[0].shaped(piece.view(part.uses[0].raw)) if part.way == "rows" else piece
+                yield part.index, shaped.reshape(part.parameter.shape).to(part.parameter.dtype)
+
+    def _columns(self, first: int, last: int) -> Tensor:
+        sizes = [part.parameter.numel() if part.index < last else 0 for part in self.parts]
+        start = sum(size for part, size in zip(self.parts, sizes, strict=True) if part.index < first)
+        return self.formed.matrix[:, start : sum(sizes)]
 
 
 def several_passes(
     plan: Plan, losses: Sequence[Tensor], *, leaves: Sequence[Node], accept: Callable[[Node, Tensor], None], keep: bool
-) -> list[Rows]:
+) -> Gathered:
     """One pass a task, to the layers' outputs where that suffices.
 
     Parameters
@@ -76,12 +112,12 @@ def several_passes(
         found = _pass([loss], [None], [*collector.nodes, *leaves], keep=keep or task < len(losses) - 1)
         collector.add(task, found)
         _hand_on(found, leaves, accept)
-    return collector.rows()
+    return collector.gathered()
 
 
 def one_pass(
     plan: Plan, losses: Sequence[Tensor], *, leaves: Sequence[Node], accept: Callable[[Node, Tensor], None], keep: bool
-) -> tuple[list[Rows], bool]:
+) -> tuple[Gathered, bool]:
     """All tasks at once from `plan.cut` downwards, if the losses turn out to be of disjoint samples; whether they are.
 
     Where they are not, the m passes go on from the cut one by one, and nothing was lost.
@@ -91,29 +127,42 @@ def one_pass(
     inside = below(cut)
     heads = [leaf for leaf in leaves if leaf not in inside]
     trunk = [leaf for leaf in leaves if leaf in inside]
+    lefts = {use: use.left() for part in plan.owned for use in part.uses if use.left is not None}
+    nodes = [*dict.fromkeys(use.node for part in plan.owned for use in part.uses), *trunk]
+    samples, device = shape_of(cut)[0], plan.parts[0].parameter.device
+    entries = entries_of(cut, losses)
+    if entries is not None and not heads:
+        owners = torch.zeros(samples, dtype=torch.long, device=device)
+        owners[entries] = torch.arange(m, device=device)
+        found = _pass(losses, [None] * m, nodes, keep=keep)
+        _hand_on(found, trunk, accept)
+        return _owned(plan.owned, lefts, found, owners, m), True
     at_cut: list[Tensor | None] = []
-    for task, loss in enumerate(losses):
-        found = _pass([loss], [None], [cut, *heads], keep=keep or task < m - 1)
+    for loss in losses:
+        found = _pass([loss], [None], [cut, *heads], keep=True)
         _hand_on(found, heads, accept)
         at_cut.append(found.get(cut))
-    shape, edge = cut._input_metadata[0].shape, GradientEdge(cut, 0)
-    owners = _owners(at_cut, shape[0])
-    collector = _Collector(plan, m)
-    if owners is None:
+    edge, of_samples = GradientEdge(cut, 0), _owners(at_cut, samples)
+    if of_samples is None:
+        collector = _Collector(plan, m)
         for task, arrived in enumerate(at_cut):
             if arrived is not None:
-                found = _pass([edge], [arrived], [*collector.nodes, *trunk], keep=keep or task < m - 1)
+                found = _pass([edge], [arrived], [*collector.nodes, *trunk], keep=True)
                 collector.add(task, found)
                 _hand_on(found, trunk, accept)
-        return collector.rows(), False
-    arrived = torch.stack([one for one in at_cut if one is not None]).sum(0)
-    found = _pass([edge], [arrived], [*collector.nodes, *trunk], keep=keep)
+        return collector.gathered(), False
+    summed = torch.stack([one for one in at_cut if one is not None]).sum(0)
+    found = _pass([edge], [summed], nodes, keep=keep)
     _hand_on(found, trunk, accept)
-    return _owned(plan, found, owners, m), True
+    return _owned(plan.owned, lefts, found, of_samples, m), True
 
 
 def _pass(
-    outputs: Sequence[Tensor | GradientEdge], gradients: Sequence[Tensor | None], nodes: Sequence[Node], *, keep: bool
+    outputs: Sequence[Tensor] | Sequence[GradientEdge],
+    gradients: Sequence[Tensor | None],
+    nodes: Sequence[Node],
+    *,
+    keep: bool,
 ) -> Gradients:
     """One backward pass from `outputs` to the first outputs of `nodes`, into nobody's `.grad`."""
     edges = [GradientEdge(node, 0) for node in nodes]
@@ -133,62 +182,51 @@ class _Collector:
     """Takes what one pass a task brings, in the form that each part's way needs it in."""
 
     def __init__(self, plan: Plan, m: int) -> None:
-        self._m, self._parts = m, plan.parts
-        self._leaf = [plan.graph.leaves[id(part.parameter)] for part in plan.parts]
-        self._rights: list[Tensor | None] = [None] * len(plan.parts)
-        self._lefts = [None if part.way == "autograd" else _left(part) for part in plan.parts]
-        self.nodes = list(
-            dict.fromkeys(
-                node
-                for part, leaf in zip(plan.parts, self._leaf, strict=True)
-                for node in ([leaf] if part.way == "autograd" else [use.node for use in part.uses])
-            )
-        )
+        self._m = m
+        self._formed = [part for part in plan.parts if part.way != "kernel"]
+        self._leaves = [plan.graph.leaves[id(part.parameter)] for part in self._formed]
+        self._gradients = _buffer(plan.parts, m)
+        self._kernels = [part for part in plan.parts if part.way == "kernel"]
+        self._lefts = [_joined([use.left() for use in part.uses if use.left]) for part in self._kernels]
+        self._rights: list[list[Tensor | None]] = [[] for _ in self._kernels]
+        self.nodes = [*dict.fromkeys(use.node for part in self._kernels for use in part.uses), *self._leaves]
 
     def add(self, task: int, found: Gradients) -> None:
-        for k, part in enumerate(self._parts):
-            if part.way == "autograd":
-                arrived = found.get(self._leaf[k])
-                if arrived is not None:
-                    dense = arrived.to_dense() if arrived.layout != torch.strided else arrived
-                    self._target(k, dense.numel(), dense)[task].copy_(dense.reshape(-1))
-                continue
-            start = 0
-            for use in part.uses:
-                gradient = found.get(use.node)
-                if gradient is not None:
-                    rows = use.right(gradient)
-                    total = sum(one.rows for one in part.uses)
-                    target = self._target(k, (total, use.outer), rows)[task]
-                    target[start : start + use.rows].copy_(rows)
-                start += use.rows
+        self._gradients.add(task, [found.get(leaf) for leaf in self._leaves])
+        for part, rights in zip(self._kernels, self._rights, strict=True):
+            rights += [None] * (task - len(rights))
+            if any(use.node in found for use in part.uses):
+                rights.append(_joined(_rights(part.uses, found)))
 
-    def _target(self, k: int, shape: int | tuple[int, ...], like: Tensor) -> Tensor:
-        target = self._rights[k]
-        if target is None:
-            shape = (shape,) if isinstance(shape, int) else shape
-            target = self._rights[k] = like.new_zeros((self._m, *shape))
-        return target
-
-    def rows(self) -> list[Rows]:
-        """Of the parameters that some task reaches."""
-        found = []
-        for part, left, right in zip(self._parts, self._lefts, self._rights, strict=True):
-            if right is not None and part.way == "autograd":
-                found.append(Rows(part, self._m, formed=right))
-            elif right is not None:
-                found.append(Rows(part, self._m, left=left, right=right))
-        return found
+    def gathered(self) -> Gathered:
+        rows: dict[int, Rows] = {}
+        for part, left, rights in zip(self._kernels, self._lefts, self._rights, strict=True):
+            known = [right for right in rights if right is not None]
+            if known:
+                rights += [None] * (self._m - len(rights))
+                zero = torch.zeros_like(known[0])
+                rows[part.index] = Rows(part, left, [zero if right is None else right for right in rights])
+        return Gathered(self._m, rows, self._formed, self._gradients)
 
 
-def _left(part: Part) -> Tensor | None:
-    """The inputs of all uses, one after the other; read before the graph is gone."""
-    lefts = [use.left() for use in part.uses if use.left is not None]
-    return torch.cat(lefts) if len(lefts) > 1 else lefts[0] if lefts else None
+def _rights(uses: Sequence[Use], found: Gradients) -> list[Tensor]:
+    """One task's rows of every use, zeros where nothing arrives."""
+    known = {use.node: use.right(found[use.node]) for use in uses if use.node in found}
+    like = next(iter(known.values()))
+    return [known[use.node] if use.node in known else like.new_zeros(use.rows, use.outer) for use in uses]
+
+
+def _buffer(parts: Sequence[Part], m: int) -> TaskGradients:
+    formed = [part.parameter for part in parts if part.way != "kernel"]
+    return TaskGradients(formed or [parts[0].parameter.new_empty(0)], m)
+
+
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(pieces)) if len(pieces) > 1 else pieces[0]
 
 
 def _owners(at_cut: Sequence[Tensor | None], samples: int) -> Tensor | None:
-    """The task of each sample [samples], 0 for those of none; None where two tasks share a sample."""
+    """The task of each sample [samples], 0 for those of none; None: two tasks share a sample, or nothing arrives."""
     owners: Tensor | None = None
     taken: Tensor | None = None
     for task, arrived in enumerate(at_cut):
@@ -204,22 +242,25 @@ def _owners(at_cut: Sequence[Tensor | None], samples: int) -> Tensor | None:
     return owners
 
 
-def _owned(plan: Plan, found: Gradients, owners: Tensor, m: int) -> list[Rows]:
+def _owned(parts: Sequence[Part], lefts: Mapping[Use, Tensor], found: Gradients, owners: Tensor, m: int) -> Gathered:
     """From one pass, whose rows belong to one task each."""
-    rows = []
-    for part in plan.parts:
+    gathered: dict[int, Rows] = {}
+    formed = _buffer(parts, m)
+    pieces: list[Tensor | None] = []
+    for part in parts:
         met = [use for use in part.uses if use.node in found]
         if not met:
+            pieces += [None] * (part.way != "kernel")
             continue
-        right = torch.cat([use.right(found[use.node]) for use in met])
-        lefts = [use.left() for use in met if use.left is not None]
-        left = torch.cat(lefts) if lefts else None
-        of_rows = torch.cat([owners.repeat_interleave(use.rows // len(owners)) for use in met])
+        right = _joined([use.right(found[use.node]) for use in met])
+        left = _joined([lefts[use] for use in met]) if met[0] in lefts else None
+        of_rows = _joined([owners.repeat_interleave(use.rows // len(owners)) for use in met])
         if part.way == "kernel":
-            rows.append(Rows(part, m, left=left, right=right, owners=of_rows))
+            assert left is not None
+            gathered[part.index] = Rows(part, left, [right], of_rows)
         else:
-            use = met[0]
-            formed = products.gradients_of_owned_rows(left, right, of_rows, m, use.inner)
-            shaped = torch.stack([use.shaped(one).reshape(-1) for one in formed.unflatten(1, _raw(use))])
-            rows.append(Rows(part, m, formed=shaped))
-    return rows
+            own = products.gradients_of_owned_rows(left, right, of_rows, m, met[0].inner)
+            pieces.append(own.view(m, *part.parameter.shape))  # turned to its shape when it is read
+    for task in range(m):
+        formed.add(task, [None if piece is None else piece[task] for piece in pieces])
+    return Gathered(m, gathered, [part for part in parts if part.way != "kernel"], formed)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
 Node = Any
 """A node of the autograd graph, `torch.autograd.graph.Node`; what it has saved differs by its kind."""
@@ -28,6 +29,8 @@ class Graph:
     """Node to those it feeds in the forward pass, each with the number of the argument."""
     leaves: dict[int, Node]
     """The `id` of a leaf tensor to its node."""
+    opaque: str
+    """The name of a node that is a program of its own, as of a checkpoint or a compiled model; empty: none is."""
 
     def uses_of(self, parameter: Tensor) -> list[tuple[Node, int]]:
         """The nodes that `parameter` feeds, each with the number of the argument."""
@@ -41,8 +44,11 @@ def read(losses: Sequence[Tensor]) -> Graph:
     users: dict[Node, list[tuple[Node, int]]] = {root: [] for root in roots}
     leaves: dict[int, Node] = {}
     open_nodes: list[Node] = list(users)
+    opaque = ""
     while open_nodes:
         node = open_nodes.pop()
+        if isinstance(node, BackwardCFunction) and type(node).__name__ != "BackwardHookFunctionBackward":
+            opaque = type(node).__name__
         for argument, (source, _) in enumerate(node.next_functions):
             if source is None:
                 continue
@@ -54,7 +60,7 @@ def read(losses: Sequence[Tensor]) -> Graph:
                 leaves[id(source.variable)] = source
             else:
                 open_nodes.append(source)
-    return Graph(roots, users, leaves)
+    return Graph(roots, users, leaves, opaque)
 
 
 def shape_of(node: Node) -> tuple[int, ...]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
 
 from mtlgrad.engines.layerwise import products
-from mtlgrad.engines.layerwise.graph import Graph, Node, above, bottlenecks, read
+from mtlgrad.engines.layerwise.graph import Graph, Node, above, bottlenecks, read, shape_of
 from mtlgrad.engines.layerwise.samples import keeps_samples_apart
 from mtlgrad.engines.layerwise.uses import Use, uses
 
@@ -38,20 +38,23 @@ class Plan:
 
     graph: Graph
     parts: Sequence[Part]
-    cut: Node | None
-    """Where the gradients of the m losses may be added up, for all that lies below treats samples apart."""
+    """With one pass a task."""
     price: float
     """Multiply-adds, in all but the private parameters' layers."""
     plain: float
-    """Those of one pass a task."""
+    """Those of one whole pass a task."""
+    cut: Node | None = None
+    """Where the m losses' gradients may be added up if they are of disjoint samples: all below keeps these apart."""
+    owned: Sequence[Part] = ()
+    """With one pass from the cut downwards."""
 
     @property
     def pays(self) -> bool:
         return self.plain - self.price > _WORTH
 
 
-def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) -> Plan | None:
-    """The cheapest way for `losses`; None where nothing is known about the shared parameters' layers.
+def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) -> Plan | str:
+    """The cheapest way for `losses`, or why there is none.
 
     Parameters
     ----------
@@ -59,10 +62,12 @@ def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) 
         Whether one pass for all losses may be planned, in the hope that they are of disjoint parts of the batch.
     """
     graph, m = read(losses), len(losses)
+    if graph.opaque:
+        return f"{graph.opaque} may use parameters where the graph does not show it"
     reached = [(index, p) for index, p in enumerate(shared) if p.requires_grad and id(p) in graph.leaves]
     known = [uses(graph, p) for _, p in reached]
     if not any(known):
-        return None
+        return "no shared parameter is used in a way whose gradient is known by rows"
     through = sum(_passes(known))
     parts = [_part(index, p, found, m) for (index, p), found in zip(reached, known, strict=True)]
     plain = m * through + sum(
@@ -71,15 +76,17 @@ def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) 
         else m * products.PRICE_OF_AN_ENTRY * p.numel()
         for (_, p), found in zip(reached, known, strict=True)
     )
-    best = Plan(graph, parts, None, m * through + sum(part.price for part in parts), plain)
+    best = Plan(graph, parts, m * through + sum(part.price for part in parts), plain)
+    if not best.pays:
+        best = replace(best, parts=[replace(part, way="autograd") for part in parts], price=plain)
     if together and all(known):
-        parts = [_part_of_one_pass(index, p, found, m) for (index, p), found in zip(reached, known, strict=True)]
-        price = through + sum(part.price for part in parts)
+        owned = [_part_of_one_pass(index, p, found, m) for (index, p), found in zip(reached, known, strict=True)]
+        price = through + sum(part.price for part in owned)
         if price < best.price:
             live = above(graph, [graph.leaves[id(p)] for _, p in reached])
             for cut in bottlenecks(graph, live):
                 if keeps_samples_apart(graph, cut, live):
-                    return Plan(graph, parts, cut, price, plain)
+                    return Plan(graph, parts, price, plain, cut, owned)
     return best
 
 
@@ -121,7 +128,8 @@ def _sizes(found: Sequence[Use]) -> tuple[int, int, int]:
 
 def entries(plan: Plan, m: int) -> int:
     """Entries that the step holds beside the graph: output gradients, kernels, and rows of J that are formed."""
-    held = {use.node: math.prod(use.node._input_metadata[0].shape) for p in plan.parts for use in p.uses}
-    formed = sum(p.parameter.numel() for p in plan.parts if p.way != "kernel")
-    kernel = max((_sizes(p.uses)[0] ** 2 for p in plan.parts if p.way == "kernel"), default=0)
+    parts = plan.parts if plan.cut is None else plan.owned
+    held = {use.node: math.prod(shape_of(use.node)) for part in parts if part.way == "kernel" for use in part.uses}
+    formed = sum(part.parameter.numel() for part in parts if part.way != "kernel")
+    kernel = max((_sizes(part.uses)[0] ** 2 for part in parts if part.way == "kernel"), default=0)
     return (m if plan.cut is None else 1) * sum(held.values()) + m * formed + 2 * kernel

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from mtlgrad.linalg import gram, without_autocast
 
-PRICE_OF_AN_ENTRY = 80  # multiply-adds in the time that one entry of a row of J takes: written, cleared, added, read twice
+PRICE_OF_AN_ENTRY = 80
+"""Multiply-adds in the time that an entry of J takes: it is cleared, written, added, and read for G and for w @ J."""
+_CACHED = 1 << 16  # entries widened at a time on the CPU: they stay in the cache, and in memory that is at hand
 _WIDE = 2  # what a float64 multiply-add costs in float32 ones
 
 
@@ -36,17 +38,31 @@ def kernel(left: Tensor) -> Tensor:
         return wide @ wide.T
 
 
-def gram_of_rows(products: Tensor, rights: Tensor) -> Tensor:
-    """<g_i, g_j> = sum of K * (D_i D_jᵀ): [m, m] in float64, for K [r, r] and output gradients D [m, r, outer].
+def gram_of_rows(products: Tensor, rights: Sequence[Tensor]) -> Tensor:
+    """<g_i, g_j> = sum of K * (D_i D_jᵀ): [m, m] in float64, for K [r, r] and m output gradients D_i [r, outer].
 
     >>> a, d = torch.randn(5, 3), torch.randn(2, 5, 4)
     >>> g = (d.transpose(1, 2) @ a).flatten(1)
-    >>> torch.allclose(gram_of_rows(kernel(a), d).float(), g @ g.T, rtol=1e-4)
+    >>> torch.allclose(gram_of_rows(kernel(a), d.unbind()).float(), g @ g.T, rtol=1e-4)
     True
     """
-    with without_autocast(rights):
-        wide = rights.double()
-        return (products @ wide).flatten(1) @ wide.flatten(1).T
+    m, (rows, outer) = len(rights), rights[0].shape
+    total = products.new_zeros(m, m)
+    width = max(16, _CACHED // max(1, m * rows)) if products.is_cpu else outer
+    with without_autocast(products):
+        for start in range(0, outer, width):
+            wide = torch.stack([right[:, start : start + width] for right in rights]).double()
+            total.addmm_((products @ wide).flatten(1), wide.flatten(1).T)
+    return total
+
+
+def combined_rows(weights: Tensor, rights: Sequence[Tensor]) -> Tensor:
+    """The sum of w_i D_i [r, outer], in the dtype of D_i [r, outer] each, for weights [m]."""
+    own = weights.to(rights[0]).unbind()
+    total = rights[0] * own[0]
+    for weight, right in zip(own[1:], rights[1:], strict=True):
+        total.addcmul_(right, weight)
+    return total
 
 
 def gram_of_owned_rows(products: Tensor, rights: Tensor, owners: Tensor, m: int) -> Tensor:
@@ -65,7 +81,7 @@ def gram_of_owned_rows(products: Tensor, rights: Tensor, owners: Tensor, m: int)
 
 
 def gradient(left: Tensor | None, right: Tensor, table: int) -> Tensor:
-    """What rows D [r, outer] come to: Dᵀ A [outer, inner], or sums by index [table, outer], or the plain sum [outer]."""
+    """What rows D [r, outer] come to: Dᵀ A [outer, inner], sums by index [table, outer], or their sum [outer]."""
     if left is None:
         return right.sum(0)
     if left.dim() == 1:

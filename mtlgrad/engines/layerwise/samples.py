@@ -8,7 +8,9 @@ listed here (batch normalisation that measures the batch, attention across the b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
 
 from mtlgrad.engines.layerwise.graph import Graph, Node
 
@@ -42,6 +44,30 @@ def keeps_samples_apart(graph: Graph, cut: Node, live: set[Node]) -> bool:
     if any(user not in inside for node in inside if node is not cut for user, _ in graph.users[node]):
         return False
     return all(_apart(node, live, shape[0]) for node in inside if node in live and not hasattr(node, "variable"))
+
+
+def entries_of(cut: Node, losses: Sequence[Tensor]) -> list[int] | None:
+    """Which entry of the vector that `cut` puts out each loss is, where all are entries, each of its own.
+
+    The graph alone says so: no gradient has to be looked at.
+    """
+    dims = len(_shape(cut, 0))
+    found = []
+    for loss in losses:
+        node: Node = loss.grad_fn
+        output = loss.output_nr
+        while node is not None and type(node).__name__ in ("ViewBackward0", "AliasBackward0"):
+            node, output = node.next_functions[0]
+        kind = type(node).__name__
+        if dims != 1 or node is None or node.next_functions[0][0] is not cut:
+            return None
+        if kind == "SelectBackward0":
+            found.append(_signed(node._saved_index, _shape(cut, 0)[0]))
+        elif kind == "UnbindBackward0":
+            found.append(output)
+        else:
+            return None
+    return found if len(set(found)) == len(found) else None
 
 
 def _apart(node: Node, live: set[Node], samples: int) -> bool:

@@ -1,14 +1,14 @@
 """How a parameter is used: the nodes whose gradient formula is known, as rows of inputs and of output gradients.
 
-In each of them the parameter's gradient is a sum over rows r of something of the layer's input, a_r, and the gradient at
-its output, d_r: of d_r a_rᵀ for the weight of a linear map or (patch by patch) of a convolution, of d_r for a bias, of
-d_r times the normalised input for the scale of a layer norm, of d_r at the place of an index for an embedding.
+In each of them the parameter's gradient is a sum over rows r of something of the layer's input, a_r, and the gradient
+at its output, d_r: of d_r a_rᵀ for the weight of a linear map or (patch by patch) of a convolution, of d_r for a bias,
+of d_r times the normalised input for the scale of a layer norm, of d_r at the place of an index for an embedding.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,7 +35,7 @@ class Use:
     outer: int
     """Entries of a row of output gradients."""
     left: Callable[[], Tensor] | None
-    """[rows, inner] inputs of the layer, or [rows] indices; None for `sum`."""
+    """[rows, inner] inputs of the layer, or [rows] indices; None for `sum`. Usable after the graph was freed."""
     right: Callable[[Tensor], Tensor]
     """Gradient at the output to [rows, outer]; rows stay in the order of the batch."""
     shaped: Callable[[Tensor], Tensor]
@@ -43,22 +43,36 @@ class Use:
     turned: bool = False
     """Whether the parameter is [inner, outer], as in `x @ weight`."""
 
+    @property
+    def raw(self) -> tuple[int, ...]:
+        """The shape of what goes into `shaped`."""
+        if self.kind == "sum":
+            return (self.outer,)
+        return (self.outer, self.inner) if self.kind == "product" else (self.inner, self.outer)
+
 
 def uses(graph: Graph, parameter: Tensor) -> list[Use]:
-    """Every use of `parameter` that the losses depend on, all of one kind; none if one of them is not known."""
-    found: list[Use] = []
+    """Every use of `parameter` that the losses depend on, all of one kind; none if one of them is not known.
+
+    What the graph has saved is read here; nothing is copied.
+    """
+    try:
+        found = _uses(graph, parameter)
+    except RuntimeError:  # freed, or changed in place since: a backward pass will say so
+        return []
+    kinds = {None if use is None else (use.kind, use.inner, use.outer, use.turned) for use in found}
+    return [use for use in found if use is not None] if len(kinds) == 1 else []
+
+
+def _uses(graph: Graph, parameter: Tensor) -> list[Use | None]:
+    found: list[Use | None] = []
     for node, argument in graph.uses_of(parameter):
         if type(node).__name__ == "TBackward0":
-            again = [_linear(user, k, parameter, transposed=True) for user, k in graph.users[node]]
+            found += [_linear(user, k, parameter, transposed=True) for user, k in graph.users[node]]
         else:
             known = _KNOWN.get(type(node).__name__)
-            again = [None if known is None else known(node, argument, parameter)]
-        for use in again:
-            if use is None:
-                return []
-            found.append(use)
-    kinds = {(use.kind, use.inner, use.outer, use.turned) for use in found}
-    return found if len(kinds) == 1 else []
+            found.append(None if known is None else known(node, argument, parameter))
+    return found
 
 
 def _linear(node: Node, argument: int, parameter: Tensor, transposed: bool = False) -> Use | None:
@@ -75,9 +89,10 @@ def _linear(node: Node, argument: int, parameter: Tensor, transposed: bool = Fal
     if not wanted or parameter.dim() != 2 or hooked(node, name):
         return None
     outer, inner = parameter.shape if transposed else parameter.shape[::-1]
+    x = getattr(node, f"_saved_{name}")
     return Use(
         node, "product", shape[0], inner, outer,
-        left=lambda: getattr(node, f"_saved_{name}"),
+        left=lambda: x,
         right=lambda d: d,
         shaped=(lambda g: g) if transposed else (lambda g: g.T), turned=not transposed,
     )  # fmt: skip
@@ -103,19 +118,17 @@ def _convolution(node: Node, argument: int, parameter: Tensor) -> Use | None:
         return None
     flat = len(shape) == 3
 
-    def pair(values: tuple[int, ...], neutral: int) -> tuple[int, ...]:
+    def pair(values: Sequence[int], neutral: int) -> tuple[int, ...]:
         return (neutral, *values) if flat else tuple(values)
 
+    x = node._saved_input.unsqueeze(2) if flat else node._saved_input
+    kernel, dilation = pair(parameter.shape[2:], 1), pair(node._saved_dilation, 1)
+    padding, stride = pair(node._saved_padding, 0), pair(node._saved_stride, 1)
+
     def left() -> Tensor:
-        x = node._saved_input
-        patches = F.unfold(
-            x.unsqueeze(2) if flat else x,
-            kernel_size=pair(tuple(parameter.shape[2:]), 1),
-            dilation=pair(node._saved_dilation, 1),
-            padding=pair(node._saved_padding, 0),
-            stride=pair(node._saved_stride, 1),
-        )
-        return patches.transpose(1, 2).reshape(-1, patches.shape[1])
+        patches: Tensor = F.unfold(x, kernel, dilation, padding, stride)
+        rows: Tensor = patches.transpose(1, 2).reshape(-1, patches.shape[1])
+        return rows
 
     inner = math.prod(parameter.shape[1:])
     return Use(
@@ -128,10 +141,9 @@ def _embedding(node: Node, argument: int, parameter: Tensor) -> Use | None:
     shape = shape_of(node)
     if argument != 0 or node._saved_scale_grad_by_freq or node._saved_sparse or hooked(node, "indices"):
         return None
-    padding = node._saved_padding_idx
+    padding, indices = node._saved_padding_idx, node._saved_indices.reshape(-1)
 
     def left() -> Tensor:
-        indices = node._saved_indices.reshape(-1)
         return torch.where(indices == padding, -1, indices)  # the row of the padding learns nothing
 
     table, width = parameter.shape
@@ -151,9 +163,11 @@ def _layer_norm(node: Node, argument: int, parameter: Tensor) -> Use | None:
     if argument != 1 or hooked(node, "input", "result1", "result2"):
         return None
 
+    x, mean, scale = node._saved_input, node._saved_result1, node._saved_result2
+
     def right(d: Tensor) -> Tensor:
-        normalised = (node._saved_input - node._saved_result1) * node._saved_result2
-        return (d * normalised).reshape(rows, outer)
+        scaled: Tensor = d * ((x - mean) * scale)
+        return scaled.reshape(rows, outer)
 
     return _sum(node, rows, outer, right, parameter)
 
@@ -170,10 +184,11 @@ def _group_norm(node: Node, argument: int, parameter: Tensor) -> Use | None:
     if argument != 1 or hooked(node, "input", "result1", "result2"):
         return None
 
+    x = node._saved_input.reshape(shape[0], node._saved_group, -1)
+    mean, scale = node._saved_result1.unsqueeze(2), node._saved_result2.unsqueeze(2)
+
     def right(d: Tensor) -> Tensor:
-        x = node._saved_input.reshape(shape[0], node._saved_group, -1)
-        normalised = (x - node._saved_result1.unsqueeze(2)) * node._saved_result2.unsqueeze(2)
-        return summed(d * normalised.reshape(shape))
+        return summed(d * ((x - mean) * scale).reshape(shape))
 
     return _sum(node, shape[0], shape[1], right, parameter)
 
