@@ -51,7 +51,7 @@ def decide(
     if isinstance(method, GramAggregator):
         seen = decide_from_gram(method, gram(jacobian), losses, state, generator)
         assert seen.weights is not None
-        return replace(seen, direction=combine(seen.weights, jacobian))
+        return replace(seen, direction=combine(seen.weights, jacobian, seen.gram))
     assert isinstance(method, JacobianAggregator)
     measured = gram(jacobian)
     finite = measured.isfinite().all() & losses.isfinite().all()
