@@ -80,10 +80,10 @@ class Layerwise(Engine):
         else:
             weights = [decision.weights] if call.groups is None else decision.weights.unbind()
             for own, both in zip(weights, bounds, strict=True):
-                pieces = dict(gathered.combine(own, *both))
-                add_to_grad(*_laid_out(call, pieces))
+                add_to_grad(*_laid_out(call, dict(gathered.combine(own, *both))))
         return Outcome(decision, states, settled)
 
+    @torch.no_grad()
     def _gather(self, call: Call, planned: Plan) -> Gathered:
         """The passes; with apply="shared" the private parameters get their gradients on the way."""
         whole = call.apply == "loss"

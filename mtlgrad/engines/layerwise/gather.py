@@ -109,7 +109,7 @@ def several_passes(
     """
     collector = _Collector(plan, len(losses))
     for task, loss in enumerate(losses):
-        found = _pass([loss], [None], [*collector.nodes, *leaves], keep=keep or task < len(losses) - 1)
+        found = _pass([loss], [*collector.nodes, *leaves], keep=keep or task < len(losses) - 1)
         collector.add(task, found)
         _hand_on(found, leaves, accept)
     return collector.gathered()
@@ -127,49 +127,53 @@ def one_pass(
     inside = below(cut)
     heads = [leaf for leaf in leaves if leaf not in inside]
     trunk = [leaf for leaf in leaves if leaf in inside]
-    lefts = {use: use.left() for part in plan.owned for use in part.uses if use.left is not None}
-    nodes = [*dict.fromkeys(use.node for part in plan.owned for use in part.uses), *trunk]
     samples, device = shape_of(cut)[0], plan.parts[0].parameter.device
     entries = entries_of(cut, losses)
+    owners: Tensor | None
     if entries is not None and not heads:
         owners = torch.zeros(samples, dtype=torch.long, device=device)
         owners[entries] = torch.arange(m, device=device)
-        found = _pass(losses, [None] * m, nodes, keep=keep)
-        _hand_on(found, trunk, accept)
-        return _owned(plan.owned, lefts, found, owners, m), True
-    at_cut: list[Tensor | None] = []
-    for loss in losses:
-        found = _pass([loss], [None], [cut, *heads], keep=True)
-        _hand_on(found, heads, accept)
-        at_cut.append(found.get(cut))
-    edge, of_samples = GradientEdge(cut, 0), _owners(at_cut, samples)
-    if of_samples is None:
-        collector = _Collector(plan, m)
-        for task, arrived in enumerate(at_cut):
-            if arrived is not None:
-                found = _pass([edge], [arrived], [*collector.nodes, *trunk], keep=True)
-                collector.add(task, found)
-                _hand_on(found, trunk, accept)
-        return collector.gathered(), False
-    summed = torch.stack([one for one in at_cut if one is not None]).sum(0)
-    found = _pass([edge], [summed], nodes, keep=keep)
+    else:
+        at_cut: list[Tensor | None] = []
+        for loss in losses:
+            found = _pass([loss], [cut, *heads], keep=True)
+            _hand_on(found, heads, accept)
+            at_cut.append(found.get(cut))
+        owners = _owners(at_cut, samples)
+    if owners is None:
+        return several_passes(plan, losses, leaves=trunk, accept=accept, keep=keep), False
+    lefts = {use: use.left() for part in plan.owned for use in part.uses if use.left is not None}
+    nodes = [*dict.fromkeys(use.node for part in plan.owned for use in part.uses), *trunk]
+    # From the losses once more, and not from the cut: a hook on the cut's output has its say once.
+    found = _pass(losses, nodes, keep=keep)
     _hand_on(found, trunk, accept)
-    return _owned(plan.owned, lefts, found, of_samples, m), True
+    return _owned(plan.owned, lefts, found, owners, m), True
 
 
-def _pass(
-    outputs: Sequence[Tensor] | Sequence[GradientEdge],
-    gradients: Sequence[Tensor | None],
-    nodes: Sequence[Node],
-    *,
-    keep: bool,
-) -> Gradients:
-    """One backward pass from `outputs` to the first outputs of `nodes`, into nobody's `.grad`."""
-    edges = [GradientEdge(node, 0) for node in nodes]
-    if not edges:
+def _pass(losses: Sequence[Tensor], nodes: Sequence[Node], *, keep: bool) -> Gradients:
+    """One backward pass from the sum of `losses` to the first outputs of `nodes`, into nobody's `.grad`."""
+    if not nodes:
         return {}
-    found = torch.autograd.grad(outputs, edges, gradients, retain_graph=keep, allow_unused=True)
-    return {node: gradient for node, gradient in zip(nodes, found, strict=True) if gradient is not None}
+    passed: Gradients = {}
+    # Of a node that the pass goes on through, autograd hands out what arrived before the hooks of its output's tensor
+    # were run; what the node itself is given is right.
+    handles = [node.register_prehook(_keeper(passed, node)) for node in nodes if not hasattr(node, "variable")]
+    try:
+        edges = [GradientEdge(node, 0) for node in nodes]
+        found = torch.autograd.grad(losses, edges, retain_graph=keep, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    arrived = {node: gradient for node, gradient in zip(nodes, found, strict=True) if gradient is not None}
+    return {**arrived, **passed}
+
+
+def _keeper(passed: Gradients, node: Node) -> Callable[[tuple[Tensor | None, ...]], None]:
+    def keep(gradients: tuple[Tensor | None, ...]) -> None:
+        if gradients[0] is not None:
+            passed[node] = gradients[0]
+
+    return keep
 
 
 def _hand_on(found: Gradients, leaves: Sequence[Node], accept: Callable[[Node, Tensor], None]) -> None:

@@ -89,7 +89,7 @@ def _linear(node: Node, argument: int, parameter: Tensor, transposed: bool = Fal
     if not wanted or parameter.dim() != 2 or hooked(node, name):
         return None
     outer, inner = parameter.shape if transposed else parameter.shape[::-1]
-    x = getattr(node, f"_saved_{name}")
+    x = _saved(node, name)
     return Use(
         node, "product", shape[0], inner, outer,
         left=lambda: x,
@@ -121,7 +121,7 @@ def _convolution(node: Node, argument: int, parameter: Tensor) -> Use | None:
     def pair(values: Sequence[int], neutral: int) -> tuple[int, ...]:
         return (neutral, *values) if flat else tuple(values)
 
-    x = node._saved_input.unsqueeze(2) if flat else node._saved_input
+    x = _saved(node, "input").unsqueeze(2) if flat else _saved(node, "input")
     kernel, dilation = pair(parameter.shape[2:], 1), pair(node._saved_dilation, 1)
     padding, stride = pair(node._saved_padding, 0), pair(node._saved_stride, 1)
 
@@ -141,7 +141,7 @@ def _embedding(node: Node, argument: int, parameter: Tensor) -> Use | None:
     shape = shape_of(node)
     if argument != 0 or node._saved_scale_grad_by_freq or node._saved_sparse or hooked(node, "indices"):
         return None
-    padding, indices = node._saved_padding_idx, node._saved_indices.reshape(-1)
+    padding, indices = node._saved_padding_idx, _saved(node, "indices").reshape(-1)
 
     def left() -> Tensor:
         return torch.where(indices == padding, -1, indices)  # the row of the padding learns nothing
@@ -163,7 +163,7 @@ def _layer_norm(node: Node, argument: int, parameter: Tensor) -> Use | None:
     if argument != 1 or hooked(node, "input", "result1", "result2"):
         return None
 
-    x, mean, scale = node._saved_input, node._saved_result1, node._saved_result2
+    x, mean, scale = (_saved(node, name) for name in ("input", "result1", "result2"))
 
     def right(d: Tensor) -> Tensor:
         scaled: Tensor = d * ((x - mean) * scale)
@@ -184,13 +184,39 @@ def _group_norm(node: Node, argument: int, parameter: Tensor) -> Use | None:
     if argument != 1 or hooked(node, "input", "result1", "result2"):
         return None
 
-    x = node._saved_input.reshape(shape[0], node._saved_group, -1)
-    mean, scale = node._saved_result1.unsqueeze(2), node._saved_result2.unsqueeze(2)
+    x = _saved(node, "input").reshape(shape[0], node._saved_group, -1)
+    mean, scale = (_saved(node, name).unsqueeze(2) for name in ("result1", "result2"))
 
     def right(d: Tensor) -> Tensor:
         return summed(d * ((x - mean) * scale).reshape(shape))
 
     return _sum(node, shape[0], shape[1], right, parameter)
+
+
+def _batch_norm(node: Node, argument: int, parameter: Tensor) -> Use | None:
+    """Scale and shift of a batch norm that goes by its running statistics, a row for each sample."""
+    shape = shape_of(node)
+    if node._saved_training or argument not in (1, 2) or hooked(node, "input"):
+        return None
+
+    def summed(d: Tensor) -> Tensor:
+        return d.reshape(shape[0], shape[1], -1).sum(2)
+
+    if argument == 2:
+        return _sum(node, shape[0], shape[1], summed, parameter)
+    x, mean, variance = (_saved(node, name) for name in ("input", "running_mean", "running_var"))
+    wide = (1, shape[1], *[1] * (len(shape) - 2))
+    scale = (variance + node._saved_eps).rsqrt().reshape(wide)
+
+    def right(d: Tensor) -> Tensor:
+        return summed(d * ((x - mean.reshape(wide)) * scale))
+
+    return _sum(node, shape[0], shape[1], right, parameter)
+
+
+def _saved(node: Node, name: str) -> Tensor:
+    saved: Tensor = getattr(node, f"_saved_{name}")
+    return saved.detach()
 
 
 def _sum(node: Node, rows: int, outer: int, right: Callable[[Tensor], Tensor], parameter: Tensor) -> Use:
@@ -204,4 +230,5 @@ _KNOWN: dict[str, Callable[[Node, int, Tensor], Use | None]] = {
     "EmbeddingBackward0": _embedding,
     "NativeLayerNormBackward0": _layer_norm,
     "NativeGroupNormBackward0": _group_norm,
+    "NativeBatchNormBackward0": _batch_norm,
 }
