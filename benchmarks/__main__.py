@@ -6,7 +6,7 @@ import argparse
 import sys
 from types import ModuleType
 
-from benchmarks import compare, report_command, solvers, speed
+from benchmarks import compare, report_command, solvers, speed, verdicts
 from benchmarks.suite import SuiteError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -14,6 +14,7 @@ COMMANDS: dict[str, ModuleType] = {
     "report": report_command,
     "solvers": solvers,
     "speed": speed,
+    "verdicts": verdicts,
 }
 """Each module has HELP, `add_arguments(parser)` and `run(args) -> exit code`."""
 
