@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image
 
-from tasks.checks import one_of
+from mtlgrad.compare.checks import one_of
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import classification, discrepancy
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Phase, Task
-from tasks.checks import integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import integer, number, one_of, text_or_none
+from mtlgrad.compare.problem import Phase, Problem
 from tasks.networks import evaluating
 from tasks.pictures import png
 from tasks.uda.data import (
@@ -42,7 +42,7 @@ _SAMPLES_PER_CLASS = 4
 
 
 @dataclass(kw_only=True, eq=False)
-class UDA(Task):
+class UDA(Problem):
     """Train on a labelled source domain and an unlabelled target domain; judge on the target.
 
     Parameters
