@@ -98,7 +98,7 @@ def provenance(*packages: str) -> str:
 def _git(*arguments: str) -> str | None:
     """The output of git; None without git, or where the library is no part of a repository.
 
-    An installed library may lie inside a repository that is not its own, such as that of a project with its environment.
+    An installed library may lie inside a repository that is not its own: that of the project it serves.
     """
     try:
         for command in (("ls-files", "--error-unmatch", __file__), arguments):

@@ -2,7 +2,7 @@
 
 A problem owns its networks, optimizers and data. Each training step it *yields* phases; the loop zeroes the gradients,
 computes new ones, steps, and only then resumes the problem, which may therefore compute the next phase's losses on the
-updated parameters. GAN-like and alternating methods are thus plain code in the problem, and the loop knows none of them.
+updated parameters. GAN-like and alternating methods are thus plain code in the problem; the loop knows none of them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Problem(ABC):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options this problem was built with, JSON-ready: the fields of a problem that is a dataclass, as most are."""
+        """The options this problem was built with, JSON-ready: the fields of a dataclass, which most problems are."""
         return {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
 
     @property

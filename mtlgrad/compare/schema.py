@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -34,21 +34,9 @@ class _Record(BaseModel):
     )
 
 
-RENAMED = {
-    "task": "problem",
-    "task_options": "problem_options",
-    "all_task_options": "all_problem_options",
-}
-"""Keys of files from before a problem was called one, which stay readable."""
-
-
-def with_new_names(values: Any) -> Any:
-    """The same mapping with keys as they are called now.
-
-    >>> with_new_names({"task": "toy", "seed": 0})
-    {'problem': 'toy', 'seed': 0}
-    """
-    return {RENAMED.get(key, key): value for key, value in values.items()} if isinstance(values, dict) else values
+def formerly(name: str, old: str, **others: Any) -> Any:
+    """A field that files from before a problem was called one have under its old name: they stay readable."""
+    return Field(validation_alias=AliasChoices(name, old), **others)
 
 
 class Identity(_Record):
@@ -57,17 +45,12 @@ class Identity(_Record):
     suite: str
     arm: str
     label: str
-    problem: str
-    problem_options: dict[str, Any]
+    problem: str = formerly("problem", "task")
+    problem_options: dict[str, Any] = formerly("problem_options", "task_options")
     method: str
     method_args: dict[str, Any]
     seed: Count
     evaluate_every: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _renamed(cls, values: Any) -> Any:
-        return with_new_names(values)
 
     @property
     def digest(self) -> str:
@@ -174,7 +157,7 @@ class Run(Identity):
     """One run: what was run, and what came of it."""
 
     schema_version: Literal[1] = 1
-    all_problem_options: dict[str, Any] = {}
+    all_problem_options: dict[str, Any] = formerly("all_problem_options", "all_task_options", default={})
     """`problem_options` with the problem's defaults put in; empty where the problem could not be made."""
     all_method_args: dict[str, Any] = {}
     """`method_args` with the method's defaults put in; a method inside is told by its repr."""

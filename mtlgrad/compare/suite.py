@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mtlgrad.compare.schema import Identity, with_new_names
+from mtlgrad.compare.schema import Identity, formerly
 
 MOST_SEED = 2**63
 """Seeds are below: what NumPy, pandas and torch all hold."""
@@ -30,11 +30,6 @@ class SuiteError(ValueError):
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _renamed(cls, values: Any) -> Any:
-        return with_new_names(values)
-
 
 class Arm(_Strict):
     """The problem with certain options: every method runs in every arm."""
@@ -51,7 +46,7 @@ class MethodRow(_Strict):
     method: str
     args: Options = {}
     """Hyperparameters of the method."""
-    problem_options: Options = {}
+    problem_options: Options = formerly("problem_options", "task_options", default={})
     """Override those of suite and arm: how a reference such as training on the source only is put."""
     role: Literal["method", "reference"] = "method"
     """A reference is drawn as a line to compare with."""
@@ -65,8 +60,8 @@ class Suite(_Strict):
     name: Name
     title: str
     description: str
-    problem: str
-    problem_options: Options = {}
+    problem: str = formerly("problem", "task")
+    problem_options: Options = formerly("problem_options", "task_options", default={})
     seeds: Annotated[list[Seed], Field(min_length=1)]
     steps: Annotated[int, Field(ge=1)] | None = None
     """Training steps of every run, given to the problem as its option `steps`; None: the problem's own number."""

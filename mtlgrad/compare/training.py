@@ -13,20 +13,20 @@ from accelerate import Accelerator
 from torch import nn
 
 from mtlgrad import Balancer, Method
-from mtlgrad.compare.checkpoints import CheckpointError
+from mtlgrad.compare.checkpoints import CheckpointError, reading
 from mtlgrad.compare.history import Decisions, Evaluation, History
-from mtlgrad.compare.problem import Phase
+from mtlgrad.compare.problem import Phase, Problem
 
 VERSION = 1
 """Of the state."""
 
 
 class Training:
-    """A run between two steps: the task, the Balancers and the history."""
+    """A run between two steps: the problem, the Balancers and the history."""
 
     def __init__(
         self,
-        task: Task,
+        problem: Problem,
         method: Method,
         seed: int,
         accelerator: Accelerator,
@@ -34,13 +34,13 @@ class Training:
         diagnose_every: int,
         patience: int,
     ) -> None:
-        self.task = task
+        self.problem = problem
         self.method = method
         self.seed = seed
         self.accelerator = accelerator
         self.diagnose_every = diagnose_every
         self.patience = patience
-        self.history = History(total_steps=total_steps, metric=task.metric)
+        self.history = History(total_steps=total_steps, metric=problem.metric)
         self._balancers: dict[str, Balancer] = {}
         self._shared: dict[str, tuple[int, ...]] = {}
         self._decided: dict[str, int] = {}
@@ -56,9 +56,9 @@ class Training:
         """One training step: all of its phases."""
         skipped = self.history.skipped
         start = time.perf_counter()
-        phases = self.task.step(self.history.steps)
+        phases = self.problem.step(self.history.steps)
         while True:
-            with self.accelerator.autocast():  # the task computes its losses as it is resumed
+            with self.accelerator.autocast():  # the problem computes its losses as it is resumed
                 phase = next(phases, None)
             if phase is None:
                 break
@@ -77,14 +77,16 @@ class Training:
             self._diverge("a parameter is not finite")
         if self.history.status == "diverged":
             return None
-        metrics = {name: float(value) for name, value in self.task.evaluate().items()}
-        if self.task.metric not in metrics:
-            raise ValueError(f"metric {self.task.metric!r} of task {self.task.name!r} is not among {sorted(metrics)}")
-        evaluation = Evaluation(self.history.steps, metrics, self.task.validation_score())
+        metrics = {name: float(value) for name, value in self.problem.evaluate().items()}
+        if self.problem.metric not in metrics:
+            raise ValueError(
+                f"metric {self.problem.metric!r} of problem {self.problem.name!r} is not among {sorted(metrics)}"
+            )
+        evaluation = Evaluation(self.history.steps, metrics, self.problem.validation_score())
         self.history.curve.append(evaluation)
         self.accelerator.log(metrics, step=self.history.steps)
-        if not math.isfinite(metrics[self.task.metric]):
-            self._diverge(f"{self.task.metric} is {metrics[self.task.metric]}")
+        if not math.isfinite(metrics[self.problem.metric]):
+            self._diverge(f"{self.problem.metric} is {metrics[self.problem.metric]}")
         elif self.finished:
             self.history.status = "ok"
         return evaluation
@@ -158,8 +160,8 @@ class Training:
             "version": VERSION,
             "method": self.method.name,
             "seed": self.seed,
-            "name": self.task.name,
-            "task": self.task.state_dict(),
+            "name": self.problem.name,
+            "problem": self.problem.state_dict(),
             "balancers": {**self._loaded, **{name: one.state_dict() for name, one in self._balancers.items()}},
             "decided": dict(self._decided),
             "missed": self._missed,
@@ -170,43 +172,26 @@ class Training:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
-        try:
-            self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except CheckpointError:
-            raise
-        except Exception as error:  # torn files and states of other networks fail in any way
-            raise CheckpointError(
-                f"checkpoint {path.name} cannot be read ({type(error).__name__}): remove it"
-            ) from error
+        with reading(path) as state:
+            self.load_state_dict(state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         history = History.from_state(state["history"]) if state.get("version") == VERSION else None
         names = ("version", "name", "method", "seed")
         found = (*(state.get(name) for name in names), history and history.total_steps)
-        wanted = (VERSION, self.task.name, self.method.name, self.seed, self.history.total_steps)
+        wanted = (VERSION, self.problem.name, self.method.name, self.seed, self.history.total_steps)
         if history is None or found != wanted:
             raise CheckpointError(
-                f"checkpoint is of (version, task, method, seed, steps) {found}, not {wanted}: remove it"
+                f"checkpoint is of (version, problem, method, seed, steps) {found}, not {wanted}: remove it"
             )
         self.history = history
-        self.task.load_state_dict(state["task"])
+        self.problem.load_state_dict(state["problem"])
         self._loaded = dict(state["balancers"])
         self._decided = dict(state["decided"])
         self._missed = state["missed"]
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and self.accelerator.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.accelerator.device)
-
-
-def save_atomically(state: Any, path: Path) -> None:
-    """`torch.save` such that `path` holds the old state or the new one, whole, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(state, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _parameters_of(phase: Phase) -> dict[int, nn.Parameter]:

@@ -151,7 +151,7 @@ def test_a_failed_run_is_shown_and_changes_the_exit_code(
         (["compare", "quickstart", "--methods", ","], "--methods must be a list of labels such as sum,GH; got ','"),
         (["compare", "quickstart", "--log-with", "wandb"], "--log-with wandb: not installed; installed: .*tensorboard"),
         (["report", "nowhere"], "nowhere holds no suite.json"),
-        (["report", __file__], "test_cli.py holds no suite.json"),
+        (["report", __file__], "test_command.py holds no suite.json"),
     ],
 )
 def test_requests_that_cannot_be_met(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,9 +211,7 @@ def test_brackets_in_folder_names_are_shown(
 def test_published_files_name_no_folder_of_this_machine(tmp_path: Path, out: Path) -> None:
     path = tmp_path / "descents.toml"
     path.write_text(
-        SUITE.replace(
-            'problem = "linear"', 'problem = "linear"\nproblem_options = { data_dir = "/home/someone/sets/mnist" }'
-        ),
+        SUITE.replace("seeds = ", 'problem_options = { data_dir = "/home/someone/sets/mnist" }\nseeds = '),
         encoding="utf-8",
     )
     assert compare(path, out, "--methods", "sum", "--seeds", "1") == 0

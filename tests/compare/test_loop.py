@@ -16,8 +16,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 import mtlgrad
+from mtlgrad.compare.checkpoints import CheckpointError, save_atomically
 from mtlgrad.compare.history import Decisions, History, Sample
-from mtlgrad.compare.loop import CheckpointError, Event, save_atomically, train
+from mtlgrad.compare.loop import Event, train
 from mtlgrad.compare.problem import Phase
 from tests.compare.linear import Linear
 

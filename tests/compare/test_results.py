@@ -26,7 +26,7 @@ def write(folder: Path, *runs: Run) -> None:
     [
         {"steps": 13},
         {"evaluate_every": 4},
-        {"task": "toy"},
+        {"problem": "toy"},
         {"problem_options": {"rate": 0.1}},
     ],
     ids=lambda changed: next(iter(changed)),

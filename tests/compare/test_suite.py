@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -126,3 +127,18 @@ def test_a_restricted_suite_keeps_its_baseline(suite: Suite) -> None:
 def test_seeds_that_are_none(text: str) -> None:
     with pytest.raises(SuiteError, match="--seeds must be a count from 1 to 10000 or a list .*; got .{2,42}$"):
         parse_seeds(text)
+
+
+def test_a_suite_from_before_problems_were_called_so_is_read(tmp_path: Path) -> None:
+    old = SUITE.replace("problem = ", "task = ").replace("problem_options", "task_options")
+    assert old != SUITE
+    for name, text in (("old", old), ("new", SUITE)):
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+    assert load(tmp_path / "old.toml") == load(tmp_path / "new.toml")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((SUITES.parent / "results").glob("*/summary.json")), ids=lambda p: p.parent.name
+)
+def test_the_suites_of_committed_results_stay_readable(path: Path) -> None:
+    Suite.model_validate_json(json.dumps(json.loads(path.read_text(encoding="utf-8"))["suite"]))
