@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtlgrad.aggregators.base import GradientAggregator, JacobianAggregator
-from mtlgrad.method import Method, State, check_integer, check_positive
+from mtlgrad.method import Method, check_integer, check_positive
 from mtlgrad.scalarizers.base import Scalarizer
 
 Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
@@ -33,6 +33,30 @@ def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, 
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an int, got {seed!r}")
     check_integer("diagnose_every (0: never)", diagnose_every, low=0)
+
+
+def shared_parameters(shared: nn.Module | Iterable[nn.Module | Tensor]) -> tuple[list[nn.Module], list[Tensor]]:
+    """The modules among `shared`, and the distinct parameters of them and beside them, in order."""
+    modules: list[nn.Module] = []
+    tensors: list[Tensor] = []
+    given = [shared] if isinstance(shared, nn.Module) else shared
+    if not isinstance(given, Iterable):
+        raise TypeError(f"shared must be modules or parameters, got {type(shared).__name__}")
+    if isinstance(given, Tensor):
+        raise TypeError("shared must be modules or parameters, got one tensor: wrap it in a list")
+    for one in given:
+        if isinstance(one, nn.Module):
+            modules.append(one)
+            tensors.extend(one.parameters())
+        else:
+            tensors.append(one)
+    found = parameters("shared", tensors, real=True)
+    if not found:
+        raise ValueError("shared must hold at least one parameter, got none")
+    devices = sorted({str(p.device) for p in found})
+    if len(devices) > 1:
+        raise ValueError(f"shared parameters must be on one device, got {', '.join(devices)}")
+    return modules, found
 
 
 def parameters(argument: str, tensors: Iterable[Tensor], *, real: bool = False) -> list[Tensor]:
@@ -108,6 +132,55 @@ def features_of(features: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
+def representations(
+    method: Method, features: Tensor | Sequence[Tensor] | None, in_window: bool, in_groups: bool
+) -> list[Tensor] | None:
+    """The features as a list, once they are known to be right for `method`; None: there are none."""
+    traits = method.traits
+    if features is None:
+        if traits.needs_features:
+            raise ValueError(f"{method.name} works at the shared representation z: call backward(..., features=z)")
+        return None
+    found = features_of(features)
+    if isinstance(method, Scalarizer):
+        return None  # it needs no gradients and pays no heed
+    if traits.stateful and isinstance(method, JacobianAggregator):
+        raise ValueError(f"{method.name} averages gradients over steps, and those at features= belong to one batch")
+    if traits.needs_features and len(found) != 1:
+        raise ValueError(f"{method.name} works at one representation, got {len(found)} features")
+    if in_window or in_groups:
+        what = "groups=" if in_groups else "accumulate()"
+        raise ValueError(f"features= takes one decision on one batch's representation: not with {what}")
+    return found
+
+
+def check_window(method: Method, apply: str, of: int | None, before: int | Literal["none"] | None) -> None:
+    """Whether this method can take a further micro-batch, in a window of `of`, after one that said `before`."""
+    if of is not None:
+        check_integer("of", of, low=1)
+    if before != "none" and of != before:
+        raise ValueError(f"of must be the same throughout a window, got {of} after {before}")
+    traits = method.traits
+    if of is None and traits.needs_losses and isinstance(method, Scalarizer):
+        raise ValueError(
+            f"{method.name} fixes its weights at the first micro-batch and must know how much of the losses "
+            "that is: call accumulate(losses, of=k), k the number of micro-batches, that of backward() included"
+        )
+    if traits.needs_features:
+        raise ValueError(f"{method.name} decides at one batch's representation: not with accumulate()")
+    if apply == "loss" and not isinstance(method, Scalarizer):
+        raise ValueError(
+            "apply='loss' back-propagates the weighted losses once the weights are known, and by then the graphs "
+            "of earlier micro-batches are gone: use apply='shared' with accumulate()"
+        )
+
+
+def check_end(of: int | None, count: int) -> None:
+    """Whether a window that was to have `of` micro-batches may end with `count`."""
+    if of not in (None, count):
+        raise ValueError(f"of={of} announced that many micro-batches, and this backward() ends a window of {count}")
+
+
 def check_losses(losses: Mapping[str, Tensor], tasks: tuple[str, ...] | None) -> tuple[str, ...]:
     """The task names in `losses`, once they are `tasks` (where known) and every loss is a scalar with a graph."""
     if not isinstance(losses, Mapping):
@@ -139,18 +212,3 @@ def scale_factor(scale: Scale | None, loss: Tensor) -> Tensor | None:
         return None
     check_positive("scale, where it is no torch.amp.GradScaler,", scale)
     return torch.full((), scale, dtype=dtype, device=loss.device)
-
-
-def check_states(states: Sequence[State], blank: Sequence[State]) -> None:
-    """Raise ValueError unless `states` hold what the `blank` ones do: as many, names and shapes."""
-    if len(states) != len(blank):
-        raise ValueError(f"state['states'] must hold {len(blank)}, got {len(states)}")
-    for k, (state, wanted) in enumerate(zip(states, blank, strict=True)):
-        if set(state) != set(wanted):
-            raise ValueError(f"state['states'][{k}] must hold {sorted(wanted)}, got {sorted(state)}")
-        for name, value in wanted.items():
-            if isinstance(value, Tensor) and value.shape != state[name].shape:
-                raise ValueError(
-                    f"state['states'][{k}][{name!r}] must have shape {list(value.shape)}, got "
-                    f"{list(state[name].shape)}: it is of other shared parameters"
-                )

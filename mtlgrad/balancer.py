@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from mtlgrad.aggregators.base import GradientAggregator, GramAggregator, JacobianAggregator
+from mtlgrad.aggregators.base import JacobianAggregator
 from mtlgrad.arguments import (
     Groups,
     Scale,
     check_choices,
+    check_end,
     check_losses,
-    check_states,
-    features_of,
+    check_window,
     grouped,
     parameters,
+    representations,
     scale_factor,
+    shared_parameters,
     task_names,
 )
-from mtlgrad.backpropagation import Losses, Window, backward, placed, scaled, task_gradients, weigh, weighted
-from mtlgrad.decision import Decision, decide, merge, outcome, plain_sum, select_state
 from mtlgrad.diagnostics import StepRecord
-from mtlgrad.gradients import TaskGradients
-from mtlgrad.method import Method, State, check_integer
-from mtlgrad.scalarizers.base import Scalarizer
+from mtlgrad.engines import ENGINES, Call, Choice, Window, choose
+from mtlgrad.engines.processes import surrounding
+from mtlgrad.engines.records import record
+from mtlgrad.method import Method, State
+from mtlgrad.states import blank_states, check_draws, check_saved, check_states
 
 
 class Balancer:
@@ -47,7 +47,8 @@ class Balancer:
     method:
         A `Scalarizer` (one backward pass a step) or a `GradientAggregator` (m passes).
     shared:
-        The parameters that the tasks have in common, on one device. Duplicates (tied weights) count once.
+        What the tasks have in common, on one device: modules, parameters, or a mix. Duplicates (tied weights) count
+        once.
     private:
         Which other parameters may get a gradient. None: every leaf the losses reach, as in plain torch.
     tasks:
@@ -74,7 +75,7 @@ class Balancer:
     --------
     >>> import mtlgrad
     >>> trunk, a, b = (torch.nn.Linear(3, 3) for _ in range(3))
-    >>> balancer = mtlgrad.Balancer(mtlgrad.GH(), shared=trunk.parameters())
+    >>> balancer = mtlgrad.Balancer(mtlgrad.GH(), shared=trunk)
     >>> h = trunk(torch.randn(8, 3))
     >>> step = balancer.backward({"alignment": a(h).square().mean(), "classification": (b(h) - 1).square().mean()})
     >>> step.tasks, tuple(step.weights.shape), trunk.weight.grad is not None
@@ -84,7 +85,7 @@ class Balancer:
     def __init__(
         self,
         method: Method,
-        shared: Iterable[Tensor],
+        shared: nn.Module | Iterable[nn.Module | Tensor],
         *,
         private: Iterable[Tensor] | None = None,
         tasks: Sequence[str] | None = None,
@@ -97,13 +98,8 @@ class Balancer:
         self.method = method
         self.apply = apply
         self.diagnose_every = diagnose_every
-        self._shared = parameters("shared", shared, real=True)
-        if not self._shared:
-            raise ValueError("shared must hold at least one parameter, got none")
-        devices = sorted({str(p.device) for p in self._shared})
-        if len(devices) > 1:
-            raise ValueError(f"shared parameters must be on one device, got {', '.join(devices)}")
-        self._group_names, self._group_sizes, self._shared = grouped(groups, self._shared)
+        self._modules, given = shared_parameters(shared)
+        self._group_names, self._group_sizes, self._shared = grouped(groups, given)
         self._private = None if private is None else parameters("private", private)
         self._tasks: tuple[str, ...] | None = None if tasks is None else task_names("tasks", tasks)
         if self._tasks is not None:
@@ -112,11 +108,10 @@ class Balancer:
         self._place: torch.device | None = None  # where the generator draws
         self._generator = torch.Generator()
         self._states: list[State] | None = None
-        self._gradients: TaskGradients | None = None
         self._steps = 0
         self._window: Window | None = None
-
-    # ------------------------------------------------------------------ public
+        self._engines = [kind() for kind in ENGINES]
+        self._engine: Choice | None = None
 
     def backward(
         self,
@@ -162,20 +157,19 @@ class Balancer:
         """
         tasks = self._tasks
         try:
-            now = self._given(losses, scale)
-            if self._window is not None and self._window.of not in (None, self._window.count + 1):
-                raise ValueError(
-                    f"of={self._window.of} announced that many micro-batches, and this backward() ends a window of "
-                    f"{self._window.count + 1}"
-                )
-            record = self._step(now, self._representations(features), retain_graph)
+            if self._window is not None:
+                check_end(self._window.of, self._window.count + 1)
+            call = self._call(losses, scale, features=features, retain_graph=retain_graph)
+            engine, self._engine = choose(call, self._engines)
+            outcome = engine.run(call)
+            self._states = list(outcome.states)
         except BaseException:
             self._tasks = tasks
             raise
         finally:
             self._window = None
         self._steps += 1
-        return record
+        return record(call, outcome, self._tasks or (), self._group_names)
 
     def accumulate(self, losses: Mapping[str, Tensor], *, of: int | None = None, scale: Scale | None = None) -> None:
         """Add a micro-batch: its gradients join J, and the decision waits for the `backward` of the last one.
@@ -200,23 +194,19 @@ class Balancer:
         """
         tasks = self._tasks
         try:
-            now = self._given(losses, scale)
-            self._check_window(of)
-            opened = self._window
-            weights, draws = (None, None) if opened is None else (opened.weights, opened.draws)
-            if not isinstance(self.method, Scalarizer):
-                self._collect(now, retain_graph=False)
-            else:
-                if weights is None:
-                    draws = self._source().clone_state()
-                    whole, state = now.values * (of or 1), self._scalarizer_state(self.method, now.values)
-                    weights, _ = weigh(self.method, whole, state, self._source())
-                backward(weighted(weights, now.graph), retain_graph=False, inputs=self._inputs())
-            count = 1 if opened is None else opened.count + 1
-            self._window = Window(now.values, count, of, scale, weights, draws)
+            check_window(self.method, self.apply, of, "none" if self._window is None else self._window.of)
+            call = self._call(losses, scale, of=of, ends=False)
+            engine, self._engine = choose(call, self._engines)
+            count = 1 if self._window is None else self._window.count + 1
+            self._window = Window(call.values, count, of, scale, engine, engine.collect(call))
         except BaseException:
             self._tasks, self._window = tasks, None
             raise
+
+    @property
+    def engine(self) -> Choice | None:
+        """How the last call got from losses to `.grad`, and why not otherwise; None: there was no call yet."""
+        return self._engine
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs; taken between steps, not inside a window of micro-batches."""
@@ -240,42 +230,39 @@ class Balancer:
             Naming what differs: the method, `apply`, the groups, the tasks, the shape of the shared parameters, or for
             a stochastic method the kind of device; nothing has changed then.
         """
-        missing = {"method", "layout", "tasks", "states", "generator", "steps"} - set(state)
-        if missing:
-            raise ValueError(f"state lacks {', '.join(sorted(missing))}: not the state_dict of a Balancer")
-        if state["method"] != self.method.name:
-            raise ValueError(f"state is of method {state['method']}, this Balancer's is {self.method.name}")
-        layout = (self.apply, self._group_names)
-        if tuple(state["layout"]) != layout:
-            raise ValueError(f"state is of (apply, groups) {tuple(state['layout'])}, this Balancer's are {layout}")
-        tasks = self._tasks if state["tasks"] is None else tuple(state["tasks"])
-        if self._tasks is not None and tasks != self._tasks:
-            raise ValueError(f"state is of tasks {tasks}, this Balancer's are {self._tasks}")
+        own = {"method": self.method.name, "layout": (self.apply, self._group_names), "tasks": self._tasks}
+        tasks = check_saved(state, own)
         if state["states"] is not None:
-            check_states(state["states"], self._blank_states(len(tasks or ())))
-        draws, own = state["generator"].cpu(), self._source().get_state()
-        same_kind = draws.shape == own.shape
-        if self.method.traits.stochastic and not same_kind:
-            raise ValueError(
-                f"state's generator holds {len(draws)} bytes and this Balancer's, on {self._place}, {len(own)}: "
-                f"{self.method.name} went on drawing on another kind of device"
-            )
+            check_states(state["states"], blank_states(self.method, len(tasks or ()), self._widths()))
+        same_kind = check_draws(self.method, state["generator"], self._source())
         self._tasks = tasks
         self._states = copy.deepcopy(state["states"])
         if same_kind:
-            self._source().set_state(draws)
+            self._source().set_state(state["generator"].cpu())
         self._steps = state["steps"]
         self._window = None
 
-    # ---------------------------------------------------------------- what is given
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the engines, whose buffers are worth nothing to a copy."""
+        return {name: value for name, value in self.__dict__.items() if name != "_engines"}
 
-    def _given(self, losses: Mapping[str, Tensor], scale: Scale | None) -> Losses:
-        """The losses in task order, once names, values and scale are known to be right."""
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            raise RuntimeError(
-                f"Balancer works in one process, and this is one of {dist.get_world_size()}: each rank would decide "
-                "from its own gradients, and the ranks would drift apart"
-            )
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _engines=[kind() for kind in ENGINES])
+
+    # -------------------------------------------------------------------- private
+
+    def _call(
+        self,
+        losses: Mapping[str, Tensor],
+        scale: Scale | None,
+        *,
+        features: Tensor | Sequence[Tensor] | None = None,
+        retain_graph: bool = False,
+        of: int | None = None,
+        ends: bool = True,
+    ) -> Call:
+        """What is asked for, with losses in task order, once names, values and scale are known to be right."""
+        processes = surrounding()
         names = check_losses(losses, self._tasks)
         self.method.check_tasks(len(names))
         self._tasks = self._tasks or names
@@ -289,234 +276,32 @@ class Balancer:
                     f"got {scale!r} after {self._window.scale!r}"
                 )
             values = self._window.values + values
-        return Losses(graph if factor is None else [factor * loss for loss in graph], values, factor)
+        return Call(
+            method=self.method,
+            losses=graph if factor is None else [factor * loss for loss in graph],
+            values=values,
+            scale=factor,
+            shared=self._shared,
+            modules=self._modules,
+            private=self._private,
+            apply=self.apply,
+            groups=self._group_sizes,
+            features=representations(self.method, features, self._window is not None, bool(self._group_names)),
+            states=self._states,
+            draws=self._source(),
+            window=self._window,
+            of=of,
+            ends=ends,
+            diagnose=self._due(),
+            retain_graph=retain_graph,
+            processes=processes,
+        )
 
-    def _representations(self, features: Tensor | Sequence[Tensor] | None) -> list[Tensor] | None:
-        """The features as a list, once they are known to be right; None: there are none."""
-        traits = self.method.traits
-        if features is None:
-            if traits.needs_features:
-                raise ValueError(
-                    f"{self.method.name} works at the shared representation z: call backward(..., features=z)"
-                )
-            return None
-        found = features_of(features)
-        if traits.stateful and isinstance(self.method, JacobianAggregator):
-            raise ValueError(
-                f"{self.method.name} averages gradients over steps, and those at features= belong to one batch"
-            )
-        if traits.needs_features and len(found) != 1:
-            raise ValueError(f"{self.method.name} works at one representation, got {len(found)} features")
-        if self._window is not None or self._group_names:
-            what = "groups=" if self._group_names else "accumulate()"
-            raise ValueError(f"features= takes one decision on one batch's representation: not with {what}")
-        return found
-
-    def _check_window(self, of: int | None) -> None:
-        """Whether this method can take a further micro-batch, in a window of `of`."""
-        if of is not None:
-            check_integer("of", of, low=1)
-        if self._window is not None and of != self._window.of:
-            raise ValueError(f"of must be the same throughout a window, got {of} after {self._window.of}")
-        traits = self.method.traits
-        if of is None and traits.needs_losses and isinstance(self.method, Scalarizer):
-            raise ValueError(
-                f"{self.method.name} fixes its weights at the first micro-batch and must know how much of the losses "
-                "that is: call accumulate(losses, of=k), k the number of micro-batches, that of backward() included"
-            )
-        if traits.needs_features:
-            raise ValueError(f"{self.method.name} decides at one batch's representation: not with accumulate()")
-        if self.apply == "loss" and not isinstance(self.method, Scalarizer):
-            raise ValueError(
-                "apply='loss' back-propagates the weighted losses once the weights are known, and by then the graphs "
-                "of earlier micro-batches are gone: use apply='shared' with accumulate()"
-            )
-
-    # ------------------------------------------------------- gradients of tasks
-
-    def _collect(self, now: Losses, *, retain_graph: bool) -> TaskGradients:
-        """One backward pass a task: rows of J for the shared parameters, `.grad` for the private ones."""
-        found = self._buffer(len(now.graph), wide=now.scale is not None)
-        # With apply="loss" the private parameters wait for the weighted pass.
-        inputs = [p for p in self._shared if p.requires_grad] if self.apply == "loss" else self._inputs()
-        # The rows of J are read off `.grad`, for `Tensor.backward` supports more than `autograd.grad` does: reentrant
-        # checkpointing, gradient hooks, parameters that nobody listed. What was there is set aside meanwhile.
-        kept = [p.grad for p in self._shared]
-        try:
-            for task, loss in enumerate(now.graph):
-                for p in self._shared:
-                    p.grad = None
-                if inputs != []:  # a frozen trunk has zero gradients
-                    backward(loss, retain_graph=retain_graph or task < len(now.graph) - 1, inputs=inputs)
-                found.add(task, [p.grad for p in self._shared], divisor=now.scale)
-        finally:
-            for p, old in zip(self._shared, kept, strict=True):
-                p.grad = old
-        return found
-
-    def _buffer(self, m: int, *, wide: bool) -> TaskGradients:
-        """Where J goes: zeros, or inside a window the rows so far."""
-        if self._gradients is not None and self._gradients.fits(self._shared, m, wide=wide):
-            if self._window is None:
-                self._gradients.zero()
-            return self._gradients
-        if self._window is not None:
-            raise ValueError("shared parameters changed their dtype or device inside a window of micro-batches")
-        self._gradients = None  # the old one makes room
-        self._gradients = TaskGradients(self._shared, m, blocks=self._group_sizes, wide=wide)
-        return self._gradients
-
-    def _inputs(self) -> list[Tensor] | None:
-        """What a backward pass may touch; None: everything."""
-        if self._private is None:
-            return None
-        return [p for p in [*self._shared, *self._private] if p.requires_grad]
-
-    # ------------------------------------------------------------- the ways on
-
-    def _step(self, now: Losses, features: list[Tensor] | None, retain_graph: bool) -> StepRecord:
-        """The way that costs least for this method at this step."""
-        if isinstance(self.method, Scalarizer):
-            return self._backward_scalarized(self.method, now, retain_graph)
-        settled = self._foreseen()
-        if settled is None:
-            self.method.check_values(now.values)
-        elif self.apply == "loss" and not self._due():
-            return self._backward_settled(*settled, now, retain_graph)
-        if features is not None:
-            record = self._backward_at(now, features, retain_graph)
-        else:
-            record = self._backward_through(now, retain_graph)
-        return record if settled is None else dataclasses.replace(record, settled=True)
-
-    def _backward_through(self, now: Losses, retain_graph: bool) -> StepRecord:
-        """From J over the shared parameters to their `.grad`."""
-        gradients = self._collect(now, retain_graph=retain_graph or self.apply == "loss")
-        decision = self._ask(gradients.block_matrices(), now.values)
-        if self.apply == "loss":
-            self._backward_weighted(decision, now, retain_graph)
-        else:
-            for p, piece in zip(self._shared, gradients.split(scaled(decision.direction, now)), strict=True):
-                old = p.grad
-                if old is None:
-                    p.grad = piece
-                elif piece is not None:
-                    p.grad = piece + old if old.is_sparse else old.add_(piece)
-        return self._record(now, decision)
-
-    def _backward_at(self, now: Losses, features: list[Tensor], retain_graph: bool) -> StepRecord:
-        """The decision at the representation: m passes through the heads, one through everything."""
-        gradients = task_gradients(now, features)
-        if gradients.untouched:
-            raise ValueError(
-                f"features[{gradients.untouched[0]}]: no loss depends on it; pass the very tensor that the heads are "
-                "fed with, not a copy or a view made beside it"
-            )
-        decision = self._ask([gradients.matrix], now.values, features[0])
-        if self.apply == "loss":
-            self._backward_weighted(decision, now, retain_graph)
-            return self._record(now, decision)
-        # The heads take their own tasks' gradients from the plain sum; at z the direction replaces what arrives.
-        handles = [
-            z.register_hook(lambda _, piece=piece: piece)
-            for z, piece in zip(features, gradients.split(scaled(decision.direction, now)), strict=True)
-        ]
-        try:
-            backward(torch.stack(now.graph).sum(), retain_graph=retain_graph, inputs=self._inputs())
-        finally:
-            for handle in handles:
-                handle.remove()
-        return self._record(now, decision)
-
-    def _backward_weighted(self, decision: Decision, now: Losses, retain_graph: bool) -> None:
-        assert decision.weights is not None
-        backward(weighted(decision.weights, now.graph), retain_graph=retain_graph, inputs=self._inputs())
-
-    def _backward_weights(self, weights: Tensor, now: Losses, retain_graph: bool) -> Tensor:
-        """One pass with weights that were settled without gradients; whether losses and shared gradients are finite."""
-        backward(weighted(weights, now.graph), retain_graph=retain_graph, inputs=self._inputs())
-        gradients = [p.grad for p in self._shared if p.grad is not None]
-        finite = [(g._values() if g.is_sparse else g).isfinite().all() for g in gradients]
-        return torch.stack([now.values.isfinite().all().to(self._shared[0].device), *finite]).all()
-
-    def _foreseen(self) -> tuple[Tensor, State] | None:
-        """The weights that need no gradient this step, with the state after it; None: the method is to be asked."""
-        if self._states is None or not isinstance(self.method, GramAggregator):
-            return None
-        return self.method.foreseen(self._states[0])
-
-    def _backward_settled(self, settled: Tensor, new: State, now: Losses, retain_graph: bool) -> StepRecord:
-        """One backward pass, of the losses weighted as was settled before."""
-        assert self._states is not None
-        weights = torch.where(now.values.isfinite().all(), settled.to(now.values.device), 1)
-        finite = self._backward_weights(weights, now, retain_graph)
-        self._states = [select_state(finite.to(settled.device), new, self._states[0])]
-        return StepRecord(self._tasks or (), now.values, finite, weights=weights, method=self.method, settled=True)
-
-    def _backward_scalarized(self, method: Scalarizer, now: Losses, retain_graph: bool) -> StepRecord:
-        """One backward pass of the weighted losses; at the end of a window its state moves by the losses of all."""
-        old = self._scalarizer_state(method, now.values)
-        if self._window is None:
-            weights, new = weigh(method, now.values, old, self._source())
-        else:
-            # The same draws once more: the step that the large batch would have taken, but for its weights.
-            assert self._window.weights is not None
-            weights, (_, new) = self._window.weights, weigh(method, now.values, old, self._window.draws)
-        gram = alignment = norm = None
-        trainable = [p for p in self._shared if p.requires_grad]
-        if self._due() and trainable:
-            gram = task_gradients(now, trainable).gram()
-            alignment, norm = outcome(gram, weights.to(gram))
-        finite = self._backward_weights(weights, now, retain_graph)
-        self._states = [select_state(finite, new, old)]
-        return StepRecord(self._tasks or (), now.values, finite, gram, weights, alignment, norm, method=method)
-
-    def _scalarizer_state(self, method: Scalarizer, values: Tensor) -> State:
-        if self._states is None:
-            return method.init(len(values), device=values.device)
-        return placed(self._states[0], values.device)
-
-    # -------------------------------------------------------------- bookkeeping
-
-    def _ask(self, blocks: list[Tensor], values: Tensor, features: Tensor | None = None) -> Decision:
-        """The method's decision on each column block, with the state that belongs to it."""
-        assert isinstance(self.method, GradientAggregator)
-        if self._states is None:
-            states = [
-                self.method.init_like(block)
-                if isinstance(self.method, JacobianAggregator)
-                else self.method.init(block.shape[0])
-                for block in blocks
-            ]
-        else:
-            states = self._states
-        states = [placed(state, self._state_device(blocks[0])) for state in states]
-        decisions = [
-            decide(self.method, block, values, state, self._source(), features)
-            for block, state in zip(blocks, states, strict=True)
-        ]
-        if len(decisions) > 1 and not all(bool(decision.finite) for decision in decisions):
-            decisions = [plain_sum(*three) for three in zip(decisions, blocks, states, strict=True)]
-        self._states = [decision.state for decision in decisions]
-        return merge(decisions) if self._group_names else decisions[0]
-
-    def _state_device(self, block: Tensor) -> torch.device:
-        """Where the method's state lives: with what the method is fed."""
-        solves = isinstance(self.method, GramAggregator)
-        if solves and not (self.method.traits.closed_form_pair and len(block) == 2):
-            return torch.device("cpu")
-        return block.device
-
-    def _blank_states(self, m: int) -> list[State]:
-        """States as they are at first, for their names and shapes; those that are as long as J weigh nothing."""
-        if not isinstance(self.method, JacobianAggregator):
-            return [self.method.init(m) for _ in self._group_names or ("all",)]
-        sizes = [p.numel() for p in self._shared]
-        widths, first = [], 0
-        for count in self._group_sizes or [len(sizes)]:
-            widths.append(sum(sizes[first : first + count]))
-            first += count
-        return [self.method.init_like(torch.empty(m, width, device="meta")) for width in widths]
+    def _widths(self) -> list[int]:
+        """How many columns of J each group has."""
+        sizes = iter([p.numel() for p in self._shared])
+        counts = [len(self._shared)] if self._group_sizes is None else self._group_sizes
+        return [sum(next(sizes) for _ in range(count)) for count in counts]
 
     def _source(self) -> torch.Generator:
         """What the method draws from: on the host, m numbers at most, or for Jacobian methods where J is."""
@@ -525,19 +310,6 @@ class Balancer:
         if place != self._place:  # the first call, or the model has moved: its old draws mean nothing elsewhere
             self._place, self._generator = place, torch.Generator(place).manual_seed(self._seed)
         return self._generator
-
-    def _record(self, now: Losses, decision: Decision) -> StepRecord:
-        return StepRecord(
-            tasks=self._tasks or (),
-            losses=now.values,
-            finite=decision.finite,
-            gram=decision.gram,
-            weights=decision.weights,
-            alignment=decision.alignment,
-            direction_norm=decision.direction_norm,
-            groups=self._group_names,
-            method=self.method,
-        )
 
     def _due(self) -> bool:
         """Whether this step measures the Gramian though it need not (a window's earlier graphs are gone)."""

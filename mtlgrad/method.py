@@ -11,11 +11,14 @@ import functools
 import math
 import numbers
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+
+from mtlgrad.spaces import Space
 
 State = dict[str, Any]
 """A method's state: names to tensors. Empty for a stateless method."""
@@ -64,9 +67,18 @@ class Traits:
 
 
 class Method(ABC):
-    """Root of the zoo. Members are frozen dataclasses: hyperparameters are fields, compared by value."""
+    """Root of the zoo. Members are frozen dataclasses: hyperparameters are fields, compared by value.
+
+    Whatever a method returns (directions, weights, parts, states) is detached: a decision is a constant of its step,
+    whether J, G or the losses carry a graph or not.
+    """
 
     reads: ClassVar[Reads]
+    search_space: ClassVar[Mapping[str, Space]] = {}
+    """Where each hyperparameter that a comparison may tune is looked for; the defaults are in it.
+
+    What says which problem is meant (the main task, known optima, the length of an epoch) is not tuned.
+    """
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Have each member's `__post_init__` meet plain numbers."""

@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,9 +32,26 @@ class Check:
     name: str
     method: Method
     verify: Callable[[Method], None]
+    trait: str | None = None
+    """The declared trait that the promise follows from; None: every method of this kind makes it."""
 
     def __call__(self) -> None:
-        self.verify(self.method)
+        """Raise AssertionError, naming the promise and how to declare the truth, where the method breaks it."""
+        try:
+            self.verify(self.method)
+        except AssertionError as error:
+            raise AssertionError(
+                f"{self.method.name} breaks a promise, {self.name!r}: {error}{self._way_out()}"
+            ) from error
+
+    def _way_out(self) -> str:
+        if self.trait is None:
+            return ""
+        declared = getattr(self.method.traits, self.trait)
+        if not isinstance(declared, bool):
+            return f"\nIts traits declare {self.trait}={declared}: declare what is true, or mend the method."
+        truth = f"Traits({self.trait}={not declared})"
+        return f"\nIts traits declare {self.trait}={declared}: declare {truth} if it is meant so, or mend the method."
 
     def __str__(self) -> str:
         return f"{self.method.name}-{self.name}"
@@ -53,36 +71,47 @@ def checks_for(method: Method) -> list[Check]:
     """The checks that apply to `method`, by its kind and its traits."""
     traits = method.traits
     gram = isinstance(method, GramAggregator)
-    applicable: dict[str, tuple[Callable[[Any], None], bool]] = {
-        "is a value": (_is_a_value, True),
-        "keeps shape, dtype and input": (_keeps_shape, True),
-        "exact for gradients as given": (_exact_as_given, not traits.stochastic),
-        "finite on hard input": (_finite, True),
-        "rejects bad input": (_rejects, True),
-        "rejects a wrong number of tasks": (_rejects_tasks, traits.min_tasks > 1 or traits.max_tasks is not None),
-        "asks for losses": (_asks_for_losses, traits.needs_losses),
-        "asks for features": (_asks_for_features, traits.needs_features),
-        "weights give the direction": (_weights_agree, gram),
-        "parts give the weights": (_parts_agree, isinstance(method, HarmonizingAggregator)),
-        "same generator, same answer": (_reproducible, True),
-        "leaves the global generator alone": (_no_global_draws, True),
-        "stochastic as declared": (_draws_as_declared, True),
-        "reads losses as declared": (_reads_losses_as_declared, True),
-        "non-conflicting": (_non_conflicting, traits.non_conflicting),
-        "permutation equivariant": (_permutation, traits.permutation_equivariant and not traits.stochastic),
+    applicable: dict[str, tuple[Callable[[Any], None], bool, str | None]] = {
+        "is a value": (_is_a_value, True, None),
+        "keeps shape, dtype and input": (_keeps_shape, True, None),
+        "exact for gradients as given": (_exact_as_given, not traits.stochastic, None),
+        "finite on hard input": (_finite, True, None),
+        "rejects bad input": (_rejects, True, None),
+        "rejects a wrong number of tasks": (
+            _rejects_tasks,
+            traits.min_tasks > 1 or traits.max_tasks is not None,
+            "min_tasks" if traits.max_tasks is None else "max_tasks",
+        ),
+        "rejects what is no Gramian": (_rejects_grams, gram, None),
+        "results are detached": (_detached, True, None),
+        "asks for losses": (_asks_for_losses, traits.needs_losses, "needs_losses"),
+        "asks for features": (_asks_for_features, traits.needs_features, "needs_features"),
+        "weights give the direction": (_weights_agree, gram, None),
+        "parts give the weights": (_parts_agree, isinstance(method, HarmonizingAggregator), None),
+        "same generator, same answer": (_reproducible, True, None),
+        "leaves the global generator alone": (_no_global_draws, True, None),
+        "stochastic as declared": (_draws_as_declared, True, "stochastic"),
+        "reads losses as declared": (_reads_losses_as_declared, True, "needs_losses"),
+        "non-conflicting": (_non_conflicting, traits.non_conflicting, "non_conflicting"),
+        "permutation equivariant": (
+            _permutation,
+            traits.permutation_equivariant and not traits.stochastic,
+            "permutation_equivariant",
+        ),
         "permutation equivariant in the mean": (
             _permutation_in_mean,
             traits.permutation_equivariant and traits.stochastic,
+            "permutation_equivariant",
         ),
-        "scale equivariant": (_scale_equivariant, traits.scale_equivariant),
-        "scale invariant": (_scale_invariant, traits.scale_invariant),
-        "simplex": (_simplex, traits.simplex),
-        "sums without conflict": (_sums, traits.sums_without_conflict),
-        "state in, state out": (_state_is_explicit, True),
-        "keeps no view of its input": (_keeps_no_view, True),
-        "no host synchronisation for a pair": (_no_sync, gram and traits.closed_form_pair),
+        "scale equivariant": (_scale_equivariant, traits.scale_equivariant, "scale_equivariant"),
+        "scale invariant": (_scale_invariant, traits.scale_invariant, "scale_invariant"),
+        "simplex": (_simplex, traits.simplex, "simplex"),
+        "sums without conflict": (_sums, traits.sums_without_conflict, "sums_without_conflict"),
+        "state in, state out": (_state_is_explicit, True, "stateful"),
+        "keeps no view of its input": (_keeps_no_view, True, None),
+        "no host synchronisation for a pair": (_no_sync, gram and traits.closed_form_pair, "closed_form_pair"),
     }
-    return [Check(name, method, verify) for name, (verify, applies) in applicable.items() if applies]
+    return [Check(name, method, verify, trait) for name, (verify, applies, trait) in applicable.items() if applies]
 
 
 def jacobians(m: int, n: int = 24, *, seed: int = 0) -> dict[str, Tensor]:
@@ -268,7 +297,7 @@ def _rejects(method: Any) -> None:
         _must_raise((TypeError,), "gram", lambda: method.weights([[1.0]], losses=_losses(m)))  # type: ignore[arg-type]
         for bad in (torch.nan, torch.inf):
             here = jacobians(m)["plain"].index_fill(1, torch.tensor([3]), bad)
-            _must_raise((ValueError,), "gram must be finite", lambda here=here: _direction(method, here))  # type: ignore[misc]
+            _must_raise((ValueError,), "jacobian must be finite", lambda here=here: _direction(method, here))  # type: ignore[misc]
             gram = torch.full((m, m), bad)
             _must_raise((ValueError,), "gram must be finite", lambda gram=gram: method.fell_back(gram))  # type: ignore[misc]
 
@@ -277,6 +306,46 @@ def _rejects_tasks(method: Method) -> None:
     low, high = method.traits.min_tasks, method.traits.max_tasks
     for m in [low - 1] * (low > 1) + ([] if high is None else [high + 1]):
         _must_raise((ValueError,), f"m={m}", lambda m=m: _direction(method, jacobians(m)["plain"]))  # type: ignore[misc]
+
+
+def _rejects_grams(method: Method) -> None:
+    assert isinstance(method, GramAggregator)
+    for m in _task_numbers(method):
+        if m == 1:
+            continue
+        good = jacobians(m)["plain"] @ jacobians(m)["plain"].T
+        lopsided, indefinite = good.clone(), good.clone()
+        lopsided[0, 1] += 0.1 * (good[0, 0] * good[1, 1]).sqrt()
+        indefinite[0, 1] = indefinite[1, 0] = 1.5 * (good[0, 0] * good[1, 1]).sqrt()
+        for bad, word in ((lopsided, "symmetric"), (indefinite, "semi-definite")):
+            for dtype in (torch.float64, torch.float32, torch.bfloat16):
+                given, losses = bad.to(dtype), _losses(m)
+                _must_raise((ValueError,), word, partial(method.weights, given, losses=losses))
+                _must_raise((ValueError,), word, partial(method.step, given, method.init(m), losses=losses))
+                _must_raise((ValueError,), word, partial(method.fell_back, given))
+                if isinstance(method, HarmonizingAggregator):
+                    _must_raise((ValueError,), word, partial(method.parts, given))
+        rounded = (good + 1e-9 * good.diagonal().sqrt().outer(good.diagonal().sqrt()) * torch.eye(m).roll(1)).float()
+        assert method.weights(rounded, losses=_losses(m)).isfinite().all(), "rounding of a Gramian is no error"
+
+
+def _detached(method: Any) -> None:
+    """A decision is a constant of its step, whatever graph hangs on what it was made from."""
+    m = max(2, method.traits.min_tasks)
+    jacobian, losses = jacobians(m)["plain"].requires_grad_(), _losses(m).requires_grad_()
+    found: dict[str, Tensor] = {"the direction": _direction(method, jacobian)}
+    inputs, state = _step_inputs(method, jacobian)
+    more = {} if isinstance(method, Scalarizer) else {"losses": losses, **_features(method, jacobian)}
+    if isinstance(method, Scalarizer):
+        inputs = losses
+    result, after = method.step(inputs, state, generator=torch.Generator().manual_seed(0), **more)
+    found |= {"the result of step": result, **{f"state {name!r}": value for name, value in after.items()}}
+    if isinstance(method, GramAggregator):
+        found["the weights"] = method.weights(jacobian @ jacobian.T, losses=losses)
+    if isinstance(method, HarmonizingAggregator):
+        found["the parts"] = method.parts(jacobian @ jacobian.T)
+    attached = [name for name, value in found.items() if isinstance(value, Tensor) and value.requires_grad]
+    assert not attached, f"detach {' and '.join(attached)}"
 
 
 def _asks_for_losses(method: Any) -> None:

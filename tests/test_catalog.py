@@ -51,3 +51,35 @@ def test_a_method_reads_as_it_was_made() -> None:
     assert catalog.make("cagrad").name == "CAGrad"
     assert catalog.make("ghpp", form="rotation", lam="safe").name == "GHPlusPlus(lam='safe', form='rotation')"
     assert catalog.make("fixed", weights=[1, 2]) == mtlgrad.Fixed(weights=(1, 2))
+
+
+@pytest.mark.parametrize("spelling", ["GH", "Gh", "pc-grad", "PCGrad", "Aligned_MTL", "ghplusplus", "IMTL-G", "SILS"])
+def test_any_spelling_of_a_name_is_known(spelling: str) -> None:
+    made = catalog.make(spelling)
+    assert type(made).__name__.lower() == "".join(c for c in spelling.lower() if c.isalnum())
+
+
+def test_spellings_do_not_collide() -> None:
+    for entry in catalog.CATALOG.values():
+        assert catalog.entry(entry.name.upper()) is catalog.entry(entry.make.__name__.lower()) is entry
+
+
+def test_what_is_no_method_is_told_what_to_do() -> None:
+    from torchjd.aggregation import UPGrad
+
+    assert catalog.as_method("gh") == catalog.as_method(mtlgrad.GH()) == catalog.as_method({"method": "GH"})
+    for value, message in (
+        (mtlgrad.GH, r"class GH: did you mean GH\(\)"),
+        (UPGrad(), r"torchjd's UPGrad: use mtlgrad.UPGrad\(\)"),
+        (lambda J: J.sum(0), "derive from mtlgrad.GramAggregator"),
+        (3, "got 3"),
+        ("fixed", r"no default for weights: make Fixed\(weights=...\)"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            catalog.as_method(value)
+    with pytest.raises(ValueError, match="did you mean 'nashmtl'"):
+        catalog.as_method("nash_mlt")
+    with pytest.raises(TypeError, match="'inner' is no|unknown argument 'alfa' .did you mean 'alpha'"):
+        catalog.make("fairgrad", alfa=1.0)
+    with pytest.raises(ValueError, match='under "method"'):
+        catalog.as_method({"name": "gh"})

@@ -199,3 +199,28 @@ def test_a_broken_projection_is_found(kind: type[Method], monkeypatch: pytest.Mo
         monkeypatch.setattr(kind, "_weights", broken)
         with pytest.raises(AssertionError):
             check_method(kind())
+
+
+def test_a_broken_promise_names_its_trait_and_how_to_declare_the_truth() -> None:
+    @dataclass(frozen=True)
+    class Rash(GramAggregator):
+        traits = Traits(non_conflicting=True)
+
+        def _weights(self, gram: Tensor, **more: object) -> Tensor:
+            return torch.ones_like(gram[0])
+
+    with pytest.raises(AssertionError, match=r"(?s)Rash breaks a promise, 'non-conflicting'.*non_conflicting=False"):
+        check_method(Rash())
+
+
+def test_a_gradient_through_the_decision_is_found() -> None:
+    @dataclass(frozen=True)
+    class Attached(GramAggregator):
+        traits = Traits()
+        scale = torch.ones((), requires_grad=True)
+
+        def _weights(self, gram: Tensor, **more: object) -> Tensor:
+            return self.scale * torch.ones_like(gram[0])
+
+    with pytest.raises(AssertionError, match="detach"):
+        next(check for check in checks_for(Attached()) if check.name == "results are detached")()

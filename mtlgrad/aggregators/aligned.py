@@ -14,6 +14,7 @@ from mtlgrad.aggregators.host import on_host
 from mtlgrad.method import Traits, check_choice, check_number
 from mtlgrad.solvers.pair import aligned_pair
 from mtlgrad.solvers.spectral import aligned_weights
+from mtlgrad.spaces import Choice, searched
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class AlignedMTL(GramAggregator):
 
     preference: tuple[float, ...] | None = None
     scale: Literal["min", "median", "rmse"] = "min"
+
+    search_space = searched(scale=Choice("min", "median", "rmse"))
 
     def __post_init__(self) -> None:
         check_choice("scale", self.scale, ("min", "median", "rmse"))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import ElementwiseAggregator
 from mtlgrad.method import State, Traits, check_number
+from mtlgrad.spaces import Uniform, searched
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ANDMask(ElementwiseAggregator):
     """
 
     threshold: float = 1.0
+
+    search_space = searched(threshold=Uniform(0.0, 1.0))
 
     def __post_init__(self) -> None:
         check_number("threshold", self.threshold, low=0, high=1)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlgrad.aggregators.host import check_finite
+from mtlgrad.aggregators.host import check_is_gram, check_rows, is_gram_of_two
 from mtlgrad.linalg import combine, gram, without_autocast
 from mtlgrad.method import Method, State, check_generator, check_losses
 
@@ -36,13 +36,14 @@ class GradientAggregator(Method):
         Returns
         -------
         Tensor
-            d [n], in the dtype and on the device of `jacobian`. The optimizer subtracts it.
+            d [n], in the dtype and on the device of `jacobian`. The optimizer subtracts it. Detached, as every result
+            of every method is: a decision is a constant of the step.
 
         Raises
         ------
         ValueError, TypeError
             On a wrong shape or dtype, and for a number of tasks that the method is not defined for; a method that reads
-            the Gramian also where that is not finite (on an accelerator two tasks in closed form give NaN).
+            the Gramian also where J is not finite (on an accelerator two tasks in closed form give NaN).
         """
 
 
@@ -121,8 +122,9 @@ class GramAggregator(GradientAggregator):
         Raises
         ------
         ValueError, TypeError
-            As in `__call__`; and where G is not finite, except in closed form on an accelerator, which would have to
-            wait for its values: w is then NaN.
+            As in `__call__`; and where G is no Gramian: not finite, not symmetric, or indefinite beyond the rounding of
+            its dtype (1e-6 relative to |g_i| |g_j| in float64, 1e-3 in float32). Two tasks in closed form on an
+            accelerator would have to wait for its values: w is then NaN.
         """
         m = check_gram(gram)
         return self._decide(gram, m, self.init(m), losses, generator)[0]
@@ -131,8 +133,13 @@ class GramAggregator(GradientAggregator):
     def __call__(
         self, jacobian: Tensor, *, losses: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        check_jacobian(jacobian)
-        return combine(self.weights(gram(jacobian), losses=losses, generator=generator), jacobian)
+        m = check_jacobian(jacobian)
+        jacobian = jacobian.detach()
+        measured = gram(jacobian)
+        if measured.is_cpu:
+            check_rows(measured)
+        weights = self._decide(measured, m, self.init(m), losses, generator)[0]
+        return combine(weights, jacobian, measured)
 
     def _fell_back(self, gram: Tensor) -> Tensor:
         """bool [] from a valid G [m, m] float64; see `fell_back`."""
@@ -150,10 +157,11 @@ class GramAggregator(GradientAggregator):
         return self._fell_back(self._seen(gram)).to(gram.device)
 
     def _seen(self, gram: Tensor) -> Tensor:
-        """G as members see it, finite: an error on the CPU; elsewhere looking would make the host wait."""
+        """G as members see it, a Gramian: an error on the CPU; elsewhere NaN, for looking would make the host wait."""
         seen = self._placed(gram)
-        if seen.is_cpu:
-            check_finite("gram", seen)
+        if not seen.is_cpu:
+            return torch.where(is_gram_of_two(seen, gram.dtype), seen, torch.nan)
+        check_is_gram(seen, gram.dtype)
         return seen
 
     def _placed(self, tensor: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mtlgrad.aggregators.host import on_host
 from mtlgrad.method import Traits, check_choice, check_number
 from mtlgrad.solvers.cagrad import cagrad_weights
 from mtlgrad.solvers.pair import cagrad_pair
+from mtlgrad.spaces import Uniform, searched
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class CAGrad(GramAggregator):
 
     c: float = 0.5
     rescale: Literal["none", "c_squared", "c"] = "none"
+
+    search_space = searched(c=Uniform(0.0, 1.0))
 
     def __post_init__(self) -> None:
         check_number("c", self.c, low=0)

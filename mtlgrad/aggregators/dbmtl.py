@@ -10,6 +10,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import JacobianAggregator
 from mtlgrad.linalg import combine
 from mtlgrad.method import State, Traits, check_number, positive
+from mtlgrad.spaces import Uniform, searched
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class DBMTL(JacobianAggregator):
 
     beta: float = 0.9
     sigma: float = 0.0
+
+    search_space = searched(beta=Uniform(0.0, 0.99), sigma=Uniform(0.0, 1.0))
 
     traits = Traits(stateful=True, needs_losses=True)
 

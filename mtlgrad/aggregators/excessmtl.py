@@ -11,6 +11,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import JacobianAggregator
 from mtlgrad.linalg import combine
 from mtlgrad.method import State, Traits, check_integer, check_number
+from mtlgrad.spaces import LogUniform, searched
 
 _DAMPING = 1e-7  # the authors': keeps 0 / 0 out of coordinates that have had no gradient yet
 
@@ -52,6 +53,8 @@ class ExcessMTL(JacobianAggregator):
 
     eta: float = 0.01
     warmup: int = 1
+
+    search_space = searched(eta=LogUniform(1e-3, 1.0))
 
     traits = Traits(stateful=True, scale_equivariant=False)
 

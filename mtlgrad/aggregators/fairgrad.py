@@ -11,6 +11,7 @@ from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import on_host
 from mtlgrad.method import Traits, check_number
 from mtlgrad.solvers.bargaining import bargaining_weights
+from mtlgrad.spaces import LogUniform, searched
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class FairGrad(GramAggregator):
     """
 
     alpha: float = 2.0
+
+    search_space = searched(alpha=LogUniform(0.2, 10.0))
 
     def __post_init__(self) -> None:
         check_number("alpha", self.alpha, low=0.1, high=10)

@@ -12,6 +12,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import HarmonizingAggregator
 from mtlgrad.method import Traits, check_choice, check_number
 from mtlgrad.solvers.pair import harmonize_pair
+from mtlgrad.spaces import Uniform, searched
 
 MIN_SINE = 1e-5
 """Below this sine two gradients count as opposite. From G in float64 the sine is known to about 1e-16 / sine."""
@@ -64,6 +65,8 @@ class GHPlusPlus(HarmonizingAggregator):
 
     lam: float | Literal["safe"] = 0.5
     form: Literal["published", "rotation"] = "published"
+
+    search_space = searched(lam=Uniform(0.0, 1.0))
 
     def __post_init__(self) -> None:
         check_choice("form", self.form, ("published", "rotation"))

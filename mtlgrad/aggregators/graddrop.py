@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import ElementwiseAggregator, JacobianAggregator
 from mtlgrad.method import State, Traits, check_number, check_sequence
+from mtlgrad.spaces import Uniform, searched
 
 # Columns a pass: what one pass reads and writes stays in cache, and no operation is large enough for torch to share it
 # among threads, which costs more than it saves at this size.
@@ -51,6 +52,8 @@ class GradDrop(ElementwiseAggregator):
     """
 
     leak: float | tuple[float, ...] = 0.0
+
+    search_space = searched(leak=Uniform(0.0, 1.0))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "leak", _checked_leak(self.leak))
@@ -123,6 +126,8 @@ class ActivationGradDrop(JacobianAggregator):
     """
 
     leak: float | tuple[float, ...] = 0.0
+
+    search_space = searched(leak=Uniform(0.0, 1.0))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "leak", _checked_leak(self.leak))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.method import State, Traits, check_number
+from mtlgrad.spaces import LogUniform, Uniform, searched
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class GradNorm(StatefulGramAggregator):
 
     alpha: float = 1.5
     lr: float = 0.025
+
+    search_space = searched(alpha=Uniform(0.0, 3.0), lr=LogUniform(1e-3, 0.1))
 
     def __post_init__(self) -> None:
         check_number("alpha", self.alpha, low=0)

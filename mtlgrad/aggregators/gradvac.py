@@ -12,6 +12,7 @@ from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.aggregators.host import Array
 from mtlgrad.aggregators.pcgrad import orders_of_others
 from mtlgrad.method import State, Traits, check_number
+from mtlgrad.spaces import LogUniform, searched
 
 MIN_SINE = 1e-6
 """A target this close to cosine 1 asks for (nearly) parallel gradients, which no finite correction gives."""
@@ -56,6 +57,8 @@ class GradVac(StatefulGramAggregator):
     """
 
     beta: float = 0.5
+
+    search_space = searched(beta=LogUniform(1e-3, 1.0))
 
     def __post_init__(self) -> None:
         check_number("beta", self.beta, low=0, high=1)

@@ -13,6 +13,7 @@ from mtlgrad.aggregators.host import check_finite, on_host
 from mtlgrad.linalg import combine, gram
 from mtlgrad.method import State, Traits, check_number
 from mtlgrad.solvers.spectral import equal_cosine_weights
+from mtlgrad.spaces import Choice, Uniform, searched
 
 _EPSILON = 1e-8  # Adam's and the authors'
 
@@ -55,6 +56,8 @@ class MConFIG(JacobianAggregator):
     beta1: float = 0.9
     beta2: float = 0.999
 
+    search_space = searched(beta1=Uniform(0.5, 0.99), beta2=Choice(0.9, 0.99, 0.999))
+
     traits = Traits(stateful=True, scale_equivariant=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +91,7 @@ class MConFIG(JacobianAggregator):
         check_finite("the momenta's Gramian", measured)
         weights = on_host(equal_cosine_weights, measured)
         # ConFIG is linear in the scale of its input, so that the bias is corrected after it.
-        momentum = combine(weights.to(momenta.device), momenta)
+        momentum = combine(weights.to(momenta.device), momenta, measured)
         stand_in = (momentum - self.beta1 * state["momentum"]) / (1 - self.beta1)
         # sqrt(v) in place of v: the square of a large float32 gradient would overflow.
         root = torch.hypot(math.sqrt(self.beta2) * state["root"], math.sqrt(1 - self.beta2) * stand_in)

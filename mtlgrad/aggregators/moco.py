@@ -12,6 +12,7 @@ from mtlgrad.aggregators.host import check_finite, on_host
 from mtlgrad.linalg import combine, gram
 from mtlgrad.method import State, Traits, check_number
 from mtlgrad.solvers.simplex import project_onto_simplex
+from mtlgrad.spaces import LogUniform, searched
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class MoCo(JacobianAggregator):
     gamma: float = 0.1
     rho: float = 0.1
 
+    search_space = searched(beta=LogUniform(1e-2, 1.0), gamma=LogUniform(1e-3, 1.0), rho=LogUniform(1e-3, 1.0))
+
     traits = Traits(stateful=True, scale_equivariant=False)
 
     def __post_init__(self) -> None:
@@ -78,9 +81,10 @@ class MoCo(JacobianAggregator):
     ) -> tuple[Tensor, State]:
         tracked = state["tracked"].lerp(jacobian.to(state["tracked"].dtype), self.beta)
         weights = state["weights"]
-        slope = gram(tracked).to(weights) @ weights + self.rho * weights
+        measured = gram(tracked)
+        slope = measured.to(weights) @ weights + self.rho * weights
         moved = weights - self.gamma * slope
         here = moved.cpu()
         check_finite("the tracked gradients' slopes", here)
         weights = on_host(project_onto_simplex, here).to(moved.device)
-        return combine(weights, tracked).to(jacobian.dtype), {"tracked": tracked, "weights": weights}
+        return combine(weights, tracked, measured).to(jacobian.dtype), {"tracked": tracked, "weights": weights}

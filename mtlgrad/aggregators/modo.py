@@ -10,6 +10,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.method import State, Traits, check_number
 from mtlgrad.solvers.simplex import project_onto_simplex
+from mtlgrad.spaces import LogUniform, searched
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class MoDo(StatefulGramAggregator):
 
     gamma: float = 0.1
     rho: float = 0.1
+
+    search_space = searched(gamma=LogUniform(1e-4, 1.0), rho=LogUniform(1e-4, 1.0))
 
     def __post_init__(self) -> None:
         check_number("gamma", self.gamma, low=0)

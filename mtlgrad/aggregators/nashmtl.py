@@ -12,6 +12,7 @@ from mtlgrad.aggregators.host import on_host
 from mtlgrad.method import Traits, check_number
 from mtlgrad.solvers.bargaining import bargaining_weights
 from mtlgrad.solvers.pair import bargaining_pair
+from mtlgrad.spaces import Choice, searched
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class NashMTL(GramAggregator):
     """
 
     max_norm: float | None = None
+
+    search_space = searched(max_norm=Choice(None, 1.0))
 
     def __post_init__(self) -> None:
         if self.max_norm is not None:

@@ -12,6 +12,7 @@ from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.aggregators.host import Array
 from mtlgrad.method import State, Traits, check_integer, check_number
 from mtlgrad.solvers.simplex import project_onto_simplex
+from mtlgrad.spaces import LogUniform, searched
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class SDMGrad(StatefulGramAggregator):
     lr: float = 10.0
     momentum: float = 0.5
     steps: int = 20
+
+    search_space = searched(lam=LogUniform(1e-2, 10.0), lr=LogUniform(0.1, 30.0))
 
     def __post_init__(self) -> None:
         check_number("lam", self.lam, low=0)

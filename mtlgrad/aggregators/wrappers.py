@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator, StatefulGramAggregator
 from mtlgrad.method import State, Traits, check_choice, check_integer, check_number, positive
+from mtlgrad.spaces import Choice, Space, Uniform
 
 
 class _Wrapper(StatefulGramAggregator):
@@ -24,6 +26,9 @@ class _Wrapper(StatefulGramAggregator):
     def check_values(self, losses: Tensor) -> None:
         self.inner.check_values(losses)
 
+    def _space(self, **mine: Space) -> Mapping[str, Space]:
+        return {**mine, **_prefixed(self.inner.search_space)}
+
     def _fell_back(self, gram: Tensor) -> Tensor:
         # Gradients divided by positive numbers keep their rank and their conflicts, which is what methods fall back on.
         return self.inner.fell_back(gram)
@@ -35,7 +40,7 @@ def _check_inner(inner: object) -> None:
         raise TypeError(f"inner must be a GramAggregator, one that decides from G alone, got {inner!r}{hint}")
 
 
-def _prefixed(state: State) -> State:
+def _prefixed(state: Mapping[str, Any]) -> dict[str, Any]:
     return {f"inner.{name}": value for name, value in state.items()}
 
 
@@ -83,6 +88,10 @@ class Every(_Wrapper):
     def __post_init__(self) -> None:
         check_integer("k", self.k, low=1)
         _check_inner(self.inner)
+
+    @property
+    def search_space(self) -> Mapping[str, Space]:  # type: ignore[override]
+        return self._space(k=Choice(2, 5, 10, 25, 50))
 
     @property
     def traits(self) -> Traits:
@@ -153,6 +162,10 @@ class Ema(_Wrapper):
         check_number("beta", self.beta, low=0, high=1)
         if self.beta == 1:
             raise ValueError("beta must be a number in [0, 1), got 1: the moving average would never start")
+
+    @property
+    def search_space(self) -> Mapping[str, Space]:  # type: ignore[override]
+        return self._space(beta=Uniform(0.0, 0.99))
 
     @property
     def traits(self) -> Traits:
@@ -227,6 +240,10 @@ class Normalised(_Wrapper):
     def __post_init__(self) -> None:
         _check_inner(self.inner)
         check_choice("by", self.by, ("l2", "loss", "loss+"))
+
+    @property
+    def search_space(self) -> Mapping[str, Space]:  # type: ignore[override]
+        return self._space(by=Choice("l2", "loss", "loss+"))
 
     @property
     def traits(self) -> Traits:

@@ -58,8 +58,8 @@ class Scalarizer(Method):
         """
         m = check_jacobian(jacobian)
         check_losses(self, losses, m)
-        seen = torch.ones(m, dtype=torch.float64, device=jacobian.device) if losses is None else losses
-        return combine(self.loss_weights(seen, generator=generator), jacobian)
+        seen = torch.ones(m, dtype=torch.float64, device=jacobian.device) if losses is None else losses.double()
+        return combine(self.loss_weights(seen, generator=generator), jacobian.detach())
 
 
 class StatefulScalarizer(Scalarizer):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtlgrad.method import State, Traits, check_integer, check_positive, positive
 from mtlgrad.scalarizers.base import StatefulScalarizer
+from mtlgrad.spaces import LogUniform, searched
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class DWA(StatefulScalarizer):
 
     window: int
     temperature: float = 2.0
+
+    search_space = searched(temperature=LogUniform(0.5, 10.0))
 
     traits = Traits(stateful=True, needs_losses=True)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtlgrad.method import State, Traits, check_number, check_positive
 from mtlgrad.scalarizers.base import StatefulScalarizer
+from mtlgrad.spaces import LogUniform, searched
 
 _BETAS, _ADAM_EPS = (0.9, 0.999), 1e-8  # torch.optim.Adam's, which the authors use
 _EPSILON = 1e-8  # what the authors' code adds to L - b
@@ -53,6 +54,8 @@ class FAMO(StatefulScalarizer):
     lr: float = 0.025
     decay: float = 0.001
     floor: float | tuple[float, ...] = 0.0
+
+    search_space = searched(lr=LogUniform(1e-3, 0.1), decay=LogUniform(1e-5, 0.1))
 
     def __post_init__(self) -> None:
         check_positive("lr", self.lr)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtlgrad.method import Traits, check_number, check_sequence
 from mtlgrad.scalarizers.base import Scalarizer
+from mtlgrad.spaces import Simplex, searched
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class Fixed(Scalarizer):
     """
 
     weights: tuple[float, ...]
+
+    search_space = searched(weights=Simplex())
 
     def __post_init__(self) -> None:
         check_sequence("weights", self.weights)

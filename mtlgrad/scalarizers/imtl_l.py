@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtlgrad.method import State, Traits, check_positive
 from mtlgrad.scalarizers.base import LOG_BOUND, StatefulScalarizer
+from mtlgrad.spaces import LogUniform, searched
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class IMTLL(StatefulScalarizer):
     """
 
     lr: float = 0.01
+
+    search_space = searched(lr=LogUniform(1e-3, 0.1))
 
     traits = Traits(stateful=True, needs_losses=True)
 

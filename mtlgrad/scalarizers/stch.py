@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtlgrad.method import Traits, check_number, check_positive, check_sequence
 from mtlgrad.scalarizers.base import Scalarizer
+from mtlgrad.spaces import LogUniform, Simplex, searched
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class STCH(Scalarizer):
     mu: float = 1.0
     preference: tuple[float, ...] | None = None
     ideal: float | tuple[float, ...] = 0.0
+
+    search_space = searched(mu=LogUniform(1e-2, 10.0), preference=Simplex())
 
     def __post_init__(self) -> None:
         check_positive("mu", self.mu)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtlgrad.method import State, Traits, check_number, check_positive
 from mtlgrad.scalarizers.base import LOG_BOUND, StatefulScalarizer
+from mtlgrad.spaces import LogUniform, searched
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class UW(StatefulScalarizer):
 
     lr: float = 0.01
     log_variance: float = 0.0
+
+    search_space = searched(lr=LogUniform(1e-3, 0.1))
 
     traits = Traits(stateful=True, needs_losses=True)
 

@@ -1,20 +1,21 @@
-"""Unsupervised domain adaptation between two domains of digits, as a task for the training loop."""
+"""Unsupervised domain adaptation between two domains of images, as a task for the training loop."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtlgrad.compare.checks import integer, number, one_of, text_or_none
 from mtlgrad.compare.problem import Phase, Problem
 from tasks.networks import evaluating
 from tasks.pictures import png
+from tasks.sampling import stream_seed
+from tasks.uda.backbones import BACKBONES
 from tasks.uda.data import (
     BUILT_IN,
     CLASSES,
@@ -27,16 +28,10 @@ from tasks.uda.data import (
     load_domain,
     normalize,
 )
-from tasks.uda.losses import ensemble
-from tasks.uda.methods import Batch, Game, Method, Players, mcd, mcd_released, source_only
-from tasks.uda.models import build
+from tasks.uda.schedules import SHORT, Recipe
+from tasks.uda.systems import SYSTEMS, Batch, Setting, System
 
-METHODS: dict[str, dict[str, Method]] = {
-    "source_only": {"principled": source_only},
-    "mcd": {"principled": mcd, "released": mcd_released},
-}
-"""Method and variant to the function that yields one iteration's phases."""
-
+RECIPES = ("short", "published")
 _EVALUATION_BATCH = 1000
 _SAMPLES_PER_CLASS = 4
 
@@ -50,21 +45,24 @@ class UDA(Problem):
     source, target:
         Two different domains: `font`, `optical` (built in), `mnist`, `usps`, `svhn` (from `data_dir`).
     method, variant:
-        `source_only`; `mcd`, `principled` or `released` (see `tasks.uda.methods`).
+        A system by its name in `tasks.uda.systems.SYSTEMS`, and which of its `variants`.
+    settings:
+        The system's own, by name; what is not given is as in its `defaults`.
+    backbone:
+        A name in `tasks.uda.backbones.BACKBONES`; None: by the size of the images.
+    recipe:
+        Optimizer and learning-rate schedule: `short`, one Adam for all systems, for runs of seconds from scratch, or
+        `published`, the system's own.
     steps:
         Training iterations.
     batch_size:
         Images per domain and iteration.
     lr, weight_decay:
-        Of both Adam optimizers; `lr` falls linearly to 0 over the run.
-    generator_steps:
-        Repetitions of step C per iteration, MCD's k.
-    tradeoff:
-        Weight of the discrepancy in steps B and C. 1 is MCD's; at 1 the short runs here barely move the generator.
+        In place of the recipe's.
     warmup:
-        First iterations that do step A only.
+        First iterations that train on the source alone; None: as the system asks for.
     data_seed:
-        Of the rendering of `font`. Not the run's seed: all runs see the same images.
+        Of what is rendered. Not the run's seed: all runs see the same images.
     data_dir:
         Folder that holds a folder per domain, for `mnist`, `usps` and `svhn`; given exactly when one of them is asked
         for.
@@ -76,10 +74,10 @@ class UDA(Problem):
 
     Examples
     --------
-    >>> task = UDA(steps=2, batch_size=16)
+    >>> task = UDA(method="dann", steps=2, batch_size=16, settings={"tradeoff": 0.5})
     >>> task.setup(seed=0, device=torch.device("cpu"))
-    >>> [(phase.name, *phase.losses) for phase in task.step(0)][:3]
-    [('A', 'classification'), ('B', 'adversarial'), ('C', 'alignment', 'classification')]
+    >>> [(phase.name, *phase.losses) for phase in task.step(0)]
+    [('adapt', 'alignment', 'classification')]
     """
 
     name = "uda"
@@ -89,13 +87,14 @@ class UDA(Problem):
     target: str = "optical"
     method: str = "mcd"
     variant: str = "principled"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    backbone: str | None = None
+    recipe: str = "short"
     steps: int = 500
     batch_size: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 5e-4
-    generator_steps: int = 2
-    tradeoff: float = 5.0
-    warmup: int = 0
+    lr: float | None = None
+    weight_decay: float | None = None
+    warmup: int | None = None
     data_seed: int = 0
     data_dir: str | None = None
 
@@ -103,18 +102,23 @@ class UDA(Problem):
         known = (*BUILT_IN, *FROM_FOLDER)
         one_of("source", self.source, known)
         one_of("target", self.target, [name for name in known if name != self.source])
-        one_of("method", self.method, METHODS)
-        one_of("variant", self.variant, METHODS[self.method])
+        one_of("method", self.method, SYSTEMS)
+        one_of("variant", self.variant, SYSTEMS[self.method].variants)
+        check_settings(self.method, self.settings)
+        if self.backbone is not None:
+            one_of("backbone", self.backbone, BACKBONES)
+        one_of("recipe", self.recipe, RECIPES)
         integer("steps", self.steps, low=1)
         domains = (self.source, self.target)
         most = min((TRAINED_ON[name] for name in domains if name in TRAINED_ON), default=None)
         integer("batch_size", self.batch_size, low=2, high=most)  # batch norm needs two
-        integer("generator_steps", self.generator_steps, low=1)
-        integer("warmup", self.warmup, low=0)
+        if self.warmup is not None:
+            integer("warmup", self.warmup, low=0)
         integer("data_seed", self.data_seed, low=0)
-        number("lr", self.lr, positive=True)
-        number("tradeoff", self.tradeoff, positive=True)
-        number("weight_decay", self.weight_decay)
+        if self.lr is not None:
+            number("lr", self.lr, positive=True)
+        if self.weight_decay is not None:
+            number("weight_decay", self.weight_decay)
         text_or_none("data_dir", self.data_dir)
         read = [name for name in domains if name in FROM_FOLDER]
         if read and self.data_dir is None:
@@ -127,37 +131,50 @@ class UDA(Problem):
     def total_steps(self) -> int:
         return self.steps
 
+    @property
+    def optimization(self) -> Recipe:
+        """The recipe that the options come to."""
+        recipe = SHORT if self.recipe == "short" else SYSTEMS[self.method].published
+        return replace(
+            recipe,
+            lr=recipe.lr if self.lr is None else self.lr,
+            weight_decay=recipe.weight_decay if self.weight_decay is None else self.weight_decay,
+        )
+
     def setup(self, *, seed: int, device: torch.device) -> None:
         channels, size = image_shape(self.source, self.target)
         source, target = (
             load_domain(name, channels=channels, size=size, seed=self.data_seed, data_dir=self.data_dir)
             for name in (self.source, self.target)
         )
-        # independent streams from one seed: a change in what one draws leaves the others alone
-        seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(3)]
         self._domains: dict[str, Domain] = {"source": source, "target": target}
         self._device = device
         self._batches = {
-            "source": Batches(source.train.to(device), batch_size=self.batch_size, seed=seeds[0]),
-            "target": Batches(target.train.to(device), batch_size=self.batch_size, seed=seeds[1]),
+            role: Batches(
+                domain.train.to(device), batch_size=self.batch_size, seed=stream_seed(seed, f"uda {role} batches")
+            )
+            for role, domain in self._domains.items()
         }
-        generator, classifiers = build(channels=channels, size=size, seed=seeds[2])
-        generator.to(device)
-        classifiers.to(device)
-        self._players = Players(generator, classifiers, self._adam(generator), self._adam(classifiers))
-
-    def _adam(self, module: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.Adam(module.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        self.system: System = SYSTEMS[self.method](
+            Setting(
+                channels=channels,
+                size=size,
+                classes=CLASSES,
+                steps=self.steps,
+                variant=self.variant,
+                settings=self.settings,
+                backbone=self.backbone,
+                recipe=self.optimization,
+                warmup=self.warmup,
+                seed=seed,
+                device=device,
+            )
+        )
 
     def step(self, index: int) -> Iterator[Phase]:
-        players = self._players
-        for optimizer in (players.generator_optimizer, players.classifiers_optimizer):
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr * (1 - index / self.steps)
         images, labels = self._batches["source"].draw()
         unlabelled, _ = self._batches["target"].draw()
-        method = source_only if index < self.warmup else METHODS[self.method][self.variant]
-        return method(players, Batch(images, labels, unlabelled), Game(self.generator_steps, self.tradeoff))
+        return self.system.iterate(Batch(images, labels, unlabelled), index)
 
     def evaluate(self) -> dict[str, float]:
         """Percent correct on the test parts of the target (`accuracy`) and the source (`source_accuracy`)."""
@@ -174,11 +191,10 @@ class UDA(Problem):
         return 100 * (self._predict(split) == split.labels).double().mean().item()
 
     def _predict(self, split: Split) -> Tensor:
-        """Classes by the mean probability of the two classifiers, in evaluation mode, [N] on the CPU."""
-        players = self._players
-        with evaluating(players.generator, players.classifiers), torch.no_grad():
+        """Classes that the system predicts, in evaluation mode, [N] on the CPU."""
+        with evaluating(self.system.networks), torch.no_grad():
             predictions = [
-                ensemble(players.classify(players.generator(normalize(images.to(self._device))))).argmax(dim=1)
+                self.system.probabilities(normalize(images.to(self._device))).argmax(dim=1)
                 for images in split.images.split(_EVALUATION_BATCH)
             ]
         return torch.cat(predictions).cpu()
@@ -192,12 +208,8 @@ class UDA(Problem):
             part.load_state_dict(state[name])
 
     def _stateful(self) -> dict[str, Any]:
-        players = self._players
         return {
-            "generator": players.generator,
-            "classifiers": players.classifiers,
-            "generator_optimizer": players.generator_optimizer,
-            "classifiers_optimizer": players.classifiers_optimizer,
+            "system": self.system,
             "source_batches": self._batches["source"],
             "target_batches": self._batches["target"],
         }
@@ -227,3 +239,20 @@ def _grid(split: Split) -> str:
     ]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()
     return png(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+
+
+def check_settings(method: str, settings: Mapping[str, Any]) -> None:
+    """Raise unless the system called `method` has these settings, and they are in range.
+
+    >>> check_settings("mcd", {"generator_steps": 4})
+    """
+    defaults = SYSTEMS[method].defaults
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"settings={settings!r} is a {type(settings).__name__}; allowed: a mapping of names to values")
+    for name, value in settings.items():
+        if name not in defaults:
+            raise ValueError(f"settings has {name!r}, which method={method!r} has not; allowed: {sorted(defaults)}")
+        if isinstance(defaults[name], int):
+            integer(f"settings[{name!r}]", value, low=1)
+        else:
+            number(f"settings[{name!r}]", value)

@@ -1,0 +1,6 @@
+"""How the Balancer gets from losses to `.grad`: one file for each way, and `choose`, which takes the cheapest."""
+
+from mtlgrad.engines.base import Call, Cost, Engine, Outcome, Window
+from mtlgrad.engines.choose import ENGINES, Choice, choose
+
+__all__ = ["ENGINES", "Call", "Choice", "Cost", "Engine", "Outcome", "Window", "choose"]

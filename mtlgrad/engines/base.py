@@ -1,0 +1,133 @@
+"""What an engine is: one way from the losses of a call to a decision to `.grad`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mtlgrad.arguments import Scale
+from mtlgrad.decision import Decision
+from mtlgrad.engines.processes import Processes
+from mtlgrad.method import Method, State
+
+
+@dataclass(frozen=True)
+class Window:
+    """The micro-batches so far."""
+
+    values: Tensor
+    """Their losses, summed [m]."""
+    count: int
+    of: int | None
+    """How many there will be, the one that ends the window included; None: not known."""
+    scale: Scale | None
+    engine: Engine
+    """Who took the first one, and takes all of them."""
+    held: Any
+    """What that engine keeps of them."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Everything one call of the Balancer is about; engines read it and change nothing in it."""
+
+    method: Method
+    losses: Sequence[Tensor]
+    """[] each, multiplied by the scale, in task order: what is back-propagated."""
+    values: Tensor
+    """The losses [m] without the scale, those of earlier micro-batches added."""
+    scale: Tensor | None
+    """[]; what the losses were multiplied by, and every `.grad` is to hold."""
+    shared: Sequence[Tensor]
+    """The shared parameters, each once."""
+    modules: Sequence[nn.Module]
+    """The modules that `shared=` was given, if any: their parameters are among `shared`."""
+    private: Sequence[Tensor] | None
+    """Which other parameters may get a gradient; None: every leaf that the losses reach."""
+    apply: Literal["shared", "loss"]
+    groups: Sequence[int] | None
+    """How many of the shared parameters each group has, in order; None: one decision for all."""
+    features: Sequence[Tensor] | None
+    """The representations at which to decide."""
+    states: Sequence[State] | None
+    """The method's state, one per group; None: this is the first step."""
+    draws: torch.Generator
+    """What the method draws from."""
+    window: Window | None
+    """The micro-batches before this one."""
+    of: int | None
+    """Of an `accumulate`: how many micro-batches there will be, where that is known."""
+    ends: bool
+    """Whether a decision is due: `backward`. False: `accumulate`, the decision waits for later micro-batches."""
+    diagnose: bool
+    """Whether G is to be measured though the method may not need it."""
+    retain_graph: bool
+    processes: Processes
+    """What this process and the others that train the same parameters tell each other."""
+
+    @property
+    def trainable(self) -> list[Tensor]:
+        """The shared parameters that require a gradient."""
+        return [p for p in self.shared if p.requires_grad]
+
+    def inputs(self) -> list[Tensor] | None:
+        """Which parameters a backward pass may reach; None: all of them."""
+        if self.private is None:
+            return None
+        return [p for p in (*self.shared, *self.private) if p.requires_grad]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an engine hands back once `.grad` holds the update."""
+
+    decision: Decision
+    states: Sequence[State]
+    """The method's state after the step, one per group."""
+    settled: bool = False
+    """The weights were known before the gradients: the method was not asked about these."""
+
+
+@dataclass(frozen=True, order=True)
+class Cost:
+    """What one call would cost; the smaller is taken, passes first."""
+
+    passes: float
+    """Backward passes through the whole graph, or the work of so many."""
+    memory: int
+    """Bytes beside the parameters, their gradients and the graph."""
+
+
+class Engine(ABC):
+    """One way to serve a call: it says whether it can and what it would cost, and does it.
+
+    A Balancer has one object of every class in `choose.ENGINES`, which may keep buffers from step to step and must not
+    keep anything that a step depends on: pickling and copying a Balancer leaves engines behind.
+    """
+
+    name: ClassVar[str]
+    """In words, as `Balancer.engine` shows it."""
+
+    @abstractmethod
+    def refuses(self, call: Call) -> str | None:
+        """Why this engine cannot serve the call exactly; None: it can."""
+
+    @abstractmethod
+    def cost(self, call: Call) -> Cost:
+        """Asked only where `refuses` gave None."""
+
+    @abstractmethod
+    def run(self, call: Call) -> Outcome:
+        """Add the update to `.grad`: the direction, and the private parameters' gradients."""
+
+    def collect(self, call: Call) -> Any:
+        """Take a micro-batch that does not end its window; what is returned comes back as `call.window.held`.
+
+        Only asked of an engine that does not refuse calls with `ends=False`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no micro-batches")

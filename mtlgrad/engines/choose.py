@@ -1,0 +1,63 @@
+"""The one place that chooses how a call is served: the cheapest engine that serves it exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mtlgrad.engines.at_features import AtFeatures
+from mtlgrad.engines.base import Call, Cost, Engine
+from mtlgrad.engines.per_task import PerTask
+from mtlgrad.engines.scalarized import Scalarized
+from mtlgrad.engines.settled import Settled
+
+ENGINES: tuple[type[Engine], ...] = (Scalarized, Settled, AtFeatures, PerTask)
+"""Every way there is. Of two that cost the same the first is taken."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which engine served a call, and why the others did not."""
+
+    name: str
+    cost: Cost
+    others: Mapping[str, str]
+    """Name of each other engine to the reason."""
+
+    def __str__(self) -> str:
+        reasons = "".join(f"\n  not {name}: {reason}" for name, reason in self.others.items())
+        return f"{self.name} ({self.cost.passes:g} backward passes, {_size(self.cost.memory)} extra){reasons}"
+
+
+def choose(call: Call, engines: Sequence[Engine]) -> tuple[Engine, Choice]:
+    """The engine for `call`, and the account of the choice.
+
+    Raises
+    ------
+    ValueError
+        Where no engine can, with each one's reason.
+    """
+    if call.window is not None:
+        engine = call.window.engine
+        others = {one.name: "the window of micro-batches was begun otherwise" for one in engines if one is not engine}
+        return engine, Choice(engine.name, engine.cost(call), others)
+    reasons = {engine: engine.refuses(call) for engine in engines}
+    costs = {engine: engine.cost(call) for engine, reason in reasons.items() if reason is None}
+    if not costs:
+        told = "; ".join(f"{engine.name}: {reason}" for engine, reason in reasons.items())
+        raise ValueError(f"no way to serve this call: {told}")
+    best = min(costs, key=lambda engine: costs[engine])
+    others = {
+        engine.name: reason or f"{costs[engine].passes:g} backward passes, {_size(costs[engine].memory)} extra"
+        for engine, reason in reasons.items()
+        if engine is not best
+    }
+    return best, Choice(best.name, costs[best], others)
+
+
+def _size(bytes_: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if bytes_ < 1024:
+            return f"{bytes_:.3g} {unit}"
+        bytes_ /= 1024
+    return f"{bytes_:.3g} GiB"

@@ -1,0 +1,66 @@
+"""Backward passes, and the two ways of adding an update to `.grad`, which engines are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from mtlgrad.engines.base import Call
+from mtlgrad.gradients import TaskGradients
+
+
+def backward(loss: Tensor, *, retain_graph: bool, inputs: list[Tensor] | None) -> None:
+    """`torch.autograd.backward` into `inputs`; None: into everything that the graph leads to."""
+    try:
+        torch.autograd.backward(loss, retain_graph=retain_graph, inputs=inputs)
+    except RuntimeError as error:
+        if "donated" not in str(error):
+            raise
+        raise RuntimeError(
+            "a torch.compile'd model frees buffers in its first backward pass, and several losses need several passes: "
+            "set torch._functorch.config.donated_buffer = False before the model is compiled"
+        ) from error
+
+
+def task_gradients(call: Call, inputs: Sequence[Tensor]) -> TaskGradients:
+    """J at `inputs`, leaving `.grad` and the graph alone."""
+    gradients = TaskGradients(inputs, len(call.losses), wide=call.scale is not None)
+    for task, loss in enumerate(call.losses):
+        found = torch.autograd.grad(loss, list(inputs), retain_graph=True, allow_unused=True)
+        gradients.add(task, found, divisor=call.scale)
+    return gradients
+
+
+def weighted_pass(call: Call, weights: Tensor) -> None:
+    """One backward pass, of the losses multiplied by `weights` [m]: whole losses, private parameters included."""
+    backward(weighted(weights, call.losses), retain_graph=call.retain_graph, inputs=call.inputs())
+
+
+def weighted(weights: Tensor, losses: Sequence[Tensor]) -> Tensor:
+    """The weighted sum [] of losses [] each, in their dtype."""
+    return torch.stack([w.to(loss) * loss for w, loss in zip(weights.unbind(), losses, strict=True)]).sum()
+
+
+def weighted_pass_if_finite(call: Call, weights: Tensor) -> Tensor:
+    """`weighted_pass`, with weights that no gradient was asked for; bool []: losses and shared gradients are finite."""
+    weighted_pass(call, weights)
+    gradients = [p.grad for p in call.shared if p.grad is not None]
+    finite = [(g._values() if g.is_sparse else g).isfinite().all() for g in gradients]
+    return torch.stack([call.values.isfinite().all().to(call.shared[0].device), *finite]).all()
+
+
+def scaled(direction: Tensor, call: Call) -> Tensor:
+    """d [n] as `.grad` has it: times the scale."""
+    return direction if call.scale is None else direction * call.scale.to(direction.device)
+
+
+def add_to_grad(parameters: Iterable[Tensor], pieces: Iterable[Tensor | None]) -> None:
+    """Add one gradient to each parameter's `.grad`; None leaves it as it is."""
+    for p, piece in zip(parameters, pieces, strict=True):
+        old = p.grad
+        if old is None:
+            p.grad = piece
+        elif piece is not None:
+            p.grad = piece + old if old.is_sparse else old.add_(piece)

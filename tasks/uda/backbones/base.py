@@ -1,0 +1,57 @@
+"""What a system knows of its backbone, and the classifier that stands on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """Images [N, channels, size, size], in [-1, 1], to features [N, `width`].
+
+    Parameters
+    ----------
+    layers:
+        What computes them; None in a subclass with a `forward` of its own.
+    width:
+        Features an image.
+    hidden:
+        Widths of the hidden layers that a classifier on top has.
+    pretrained:
+        Whether the weights come from other data: its learning rate is then that of the recipe times `Recipe.trunk`.
+    """
+
+    def __init__(
+        self, layers: nn.Module | None, *, width: int, hidden: Sequence[int] = (), pretrained: bool = False
+    ) -> None:
+        super().__init__()
+        self.layers = layers
+        self.width = width
+        self.hidden = tuple(hidden)
+        self.pretrained = pretrained
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert self.layers is not None
+        features: Tensor = self.layers(images)
+        return features
+
+
+class Classifier(nn.Sequential):
+    """Features [N, width] to logits [N, classes]: linear layers with batch norm and ReLU between them."""
+
+    def __init__(self, width: int, hidden: Sequence[int], classes: int) -> None:
+        layers: list[nn.Module] = []
+        for out in hidden:
+            layers += [nn.Linear(width, out), nn.BatchNorm1d(out), nn.ReLU()]
+            width = out
+        super().__init__(*layers, nn.Linear(width, classes))
+
+
+class Discriminator(nn.Sequential):
+    """Anything [N, width] to one logit a row, two hidden layers with ReLU: source or target."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+        )
