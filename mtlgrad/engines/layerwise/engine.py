@@ -79,8 +79,8 @@ class Layerwise(Engine):
             weighted_pass(call, decision.weights)
         else:
             weights = [decision.weights] if call.groups is None else decision.weights.unbind()
-            for own, both in zip(weights, bounds, strict=True):
-                add_to_grad(*_laid_out(call, dict(gathered.combine(own, *both))))
+            for own, gram, both in zip(weights, grams, bounds, strict=True):
+                add_to_grad(*_laid_out(call, dict(gathered.combine(own, gram, *both))))
         return Outcome(decision, states, settled)
 
     @torch.no_grad()

@@ -40,11 +40,11 @@ class Rows:
             return products.gram_of_rows(inner, self.rights)
         return products.gram_of_owned_rows(inner, self.rights[0], self.owners, m)
 
-    def combine(self, weights: Tensor) -> Tensor:
-        """w @ J for this parameter, in its shape and dtype, for weights [m]."""
+    def combine(self, weights: Tensor, gram: Tensor) -> Tensor:
+        """w @ J for this parameter, in its shape and dtype, for weights [m] decided from G = `gram`."""
         use = self.part.uses[0]
         if self.owners is None:
-            right = products.combined_rows(weights, self.rights)
+            right = products.combined_rows(weights, self.rights, gram)
         else:
             right = self.rights[0] * weights.to(self.rights[0])[self.owners].unsqueeze(1)
         return use.shaped(products.gradient(self.left, right, use.inner))
@@ -70,15 +70,15 @@ class Gathered:
         zero = torch.zeros(self.m, self.m, dtype=torch.float64, device=self.formed.matrix.device)
         return torch.stack(found).sum(0) if found else zero
 
-    def combine(self, weights: Tensor, first: int, last: int) -> Iterator[tuple[int, Tensor]]:
-        """w @ J for weights [m], each parameter's number with its piece; only of those that some task reaches."""
+    def combine(self, weights: Tensor, gram: Tensor, first: int, last: int) -> Iterator[tuple[int, Tensor]]:
+        """w @ J for weights [m] decided from G = `gram`: each number with its piece."""
         for k, rows in self.rows.items():
             if first <= k < last:
-                yield k, rows.combine(weights)
+                yield k, rows.combine(weights, gram)
         inside = [k for k, part in enumerate(self.parts) if first <= part.index < last]
         if not inside:
             return
-        flat = combine(weights, self._columns(first, last))
+        flat = combine(weights, self._columns(first, last), gram)
         start = 0
         untouched = set(self.formed.untouched)
         for k in inside:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtlgrad.linalg import gram, without_autocast
+from mtlgrad.linalg import combine, without_autocast
 
 PRICE_OF_AN_ENTRY = 80
 """Multiply-adds in the time that an entry of J takes: it is cleared, written, added, and read for G and for w @ J."""
@@ -56,13 +56,15 @@ def gram_of_rows(products: Tensor, rights: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def combined_rows(weights: Tensor, rights: Sequence[Tensor]) -> Tensor:
-    """The sum of w_i D_i [r, outer], in the dtype of D_i [r, outer] each, for weights [m]."""
-    own = weights.to(rights[0]).unbind()
-    total = rights[0] * own[0]
-    for weight, right in zip(own[1:], rights[1:], strict=True):
-        total.addcmul_(right, weight)
-    return total
+def combined_rows(weights: Tensor, rights: Sequence[Tensor], gram: Tensor) -> Tensor:
+    """The sum of w_i D_i [r, outer], in the dtype of D_i [r, outer] each, for weights [m] decided from G = `gram`."""
+    rows, outer = rights[0].shape
+    width = max(1, _CACHED // max(1, len(rights) * outer)) if gram.is_cpu else rows
+    pieces = [
+        combine(weights, torch.stack([right[start : start + width].flatten() for right in rights]), gram)
+        for start in range(0, rows, width)
+    ]
+    return torch.cat(pieces).view(rows, outer)
 
 
 def gram_of_owned_rows(products: Tensor, rights: Tensor, owners: Tensor, m: int) -> Tensor:
@@ -100,11 +102,6 @@ def gradients_of_owned_rows(left: Tensor | None, right: Tensor, owners: Tensor, 
     counts = torch.bincount(owners, minlength=m).tolist()
     pieces = zip(left[order].split(counts), right[order].split(counts), strict=True)
     return torch.stack([gradient(a, d, table).flatten() for a, d in pieces])
-
-
-def gram_of_gradients(rows: Sequence[Tensor]) -> Tensor:
-    """G [m, m] in float64 of the gradients [m, n_k], over all of them; the digits are those of `linalg.gram`."""
-    return gram(torch.cat([row.flatten(1) for row in rows], dim=1))
 
 
 def price_of_kernel(rows: int, inner: int, outer: int, m: int, *, lookup: bool = False) -> float:
