@@ -164,6 +164,7 @@ class UDA(Task):
                 variant=self.variant,
                 settings=self.settings,
                 backbone=self.backbone,
+                target_images=target.train.images,
                 recipe=self.optimization,
                 warmup=self.warmup,
                 seed=seed,
