@@ -8,6 +8,7 @@ from mtlgrad import aggregators, scalarizers
 from mtlgrad.aggregators import *  # noqa: F403 - re-exports exactly aggregators.__all__
 from mtlgrad.balancer import Balancer
 from mtlgrad.diagnostics import StepRecord
+from mtlgrad.measuring import measure
 from mtlgrad.method import Method, Traits
 from mtlgrad.scalarizers import *  # noqa: F403 - re-exports exactly scalarizers.__all__
 
@@ -19,6 +20,7 @@ __all__ = [
     "Traits",
     "__version__",
     "catalog",
+    "measure",
     *aggregators.__all__,
     *scalarizers.__all__,
 ]

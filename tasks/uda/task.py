@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.base import Phase, Task
-from tasks.checks import integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import seed as check_seed
+from mtlgrad.compare.problem import Phase, Problem
 from tasks.networks import evaluating
 from tasks.pictures import png
 from tasks.sampling import stream_seed
@@ -37,7 +38,7 @@ _SAMPLES_PER_CLASS = 4
 
 
 @dataclass(kw_only=True, eq=False)
-class UDA(Task):
+class UDA(Problem):
     """Train on a labelled source domain and an unlabelled target domain; judge on the target.
 
     Parameters
@@ -114,7 +115,7 @@ class UDA(Task):
         integer("batch_size", self.batch_size, low=2, high=most)  # batch norm needs two
         if self.warmup is not None:
             integer("warmup", self.warmup, low=0)
-        integer("data_seed", self.data_seed, low=0)
+        check_seed("data_seed", self.data_seed)
         if self.lr is not None:
             number("lr", self.lr, positive=True)
         if self.weight_decay is not None:

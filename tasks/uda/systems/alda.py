@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.backbones.base import Classifier
 from tasks.uda.losses import reverse
 from tasks.uda.schedules import Recipe, ramp

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.networks import evaluating, seeded
 from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES, Backbone, default_backbone

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch.nn.functional as F
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import nuclear_norm
 from tasks.uda.schedules import Recipe
 from tasks.uda.systems.base import Batch

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch.nn.functional as F
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import margin_disparity, reverse
 from tasks.uda.schedules import Recipe, ramp
 from tasks.uda.systems.base import Batch, System

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import domain_confusion, reverse
 from tasks.uda.schedules import Recipe, ramp
 from tasks.uda.systems.base import Batch

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import centroids, information, nearest
 from tasks.uda.schedules import Recipe
 from tasks.uda.systems.base import Batch, System

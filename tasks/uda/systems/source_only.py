@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.schedules import Recipe
 from tasks.uda.systems.base import Batch, System
 

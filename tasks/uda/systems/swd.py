@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.sampling import stream_seed
 from tasks.uda.losses import sliced_wasserstein
 from tasks.uda.schedules import Recipe

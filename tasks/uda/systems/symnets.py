@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.schedules import Recipe, ramp
 from tasks.uda.systems.base import Batch, System
 

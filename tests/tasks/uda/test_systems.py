@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import mtlgrad
-from tasks.base import Phase
-from tasks.loop import train
+from mtlgrad.compare.loop import train
+from mtlgrad.compare.problem import Phase
 from tasks.uda import systems
 from tasks.uda.systems import SYSTEMS, System
 from tasks.uda.task import UDA
