@@ -16,47 +16,46 @@ from mtlgrad.states import placed, state_device
 
 def ask(call: Call, blocks: Sequence[Tensor], features: Tensor | None = None) -> tuple[Decision, list[State]]:
     """The decision on the column blocks of J, [m, n_k] each, and the states after it."""
-    method = call.method
-    assert isinstance(method, GradientAggregator)
-    states = _states(call, blocks, blocks[0].device)
+    assert isinstance(call.method, GradientAggregator)
+    states = _states(call, blocks)
     decisions = [
-        decide(method, block, call.values, state, call.draws, features)
+        decide(call.method, block, call.values, state, call.draws, features)
         for block, state in zip(blocks, states, strict=True)
     ]
-    return _together(call, decisions, states, blocks)
+    return _together(call, decisions, list(blocks), states)
 
 
-def ask_grams(call: Call, grams: Sequence[Tensor]) -> tuple[Decision, list[State]]:
-    """The decision of a Gramian method where each group's G [m, m] float64 is known and J is not: weights only."""
-    method = call.method
-    assert isinstance(method, GramAggregator)
-    states = _states(call, grams, grams[0].device)
+def ask_from_grams(call: Call, grams: Sequence[Tensor]) -> tuple[Decision, list[State]]:
+    """The decision from one Gramian [m, m] a group, for a method that needs no more; without a direction."""
+    assert isinstance(call.method, GramAggregator)
+    states = _states(call, grams)
     decisions = [
-        decide_from_gram(method, gram, call.values, state, call.draws)
+        decide_from_gram(call.method, gram, call.values, state, call.draws)
         for gram, state in zip(grams, states, strict=True)
     ]
-    return _together(call, decisions, states, [None] * len(grams))
+    return _together(call, decisions, [None] * len(grams), states)
 
 
 def _together(
-    call: Call, decisions: list[Decision], states: Sequence[State], blocks: Sequence[Tensor | None]
+    call: Call, decisions: list[Decision], blocks: Sequence[Tensor | None], states: list[State]
 ) -> tuple[Decision, list[State]]:
+    """One decision of all groups': where one is not finite, the plain sum in all."""
     if len(decisions) > 1 and not all(bool(decision.finite) for decision in decisions):
         decisions = [plain_sum(*three) for three in zip(decisions, blocks, states, strict=True)]
     decision = decisions[0] if call.groups is None else merge(decisions)
     return decision, [one.state for one in decisions]
 
 
-def _states(call: Call, likes: Sequence[Tensor], device: torch.device) -> list[State]:
-    """The state of each group where the method reads it; `likes` are blocks of J, or Gramians."""
-    method, m = call.method, len(call.present)
+def _states(call: Call, fed: Sequence[Tensor]) -> list[State]:
+    """The method's state for each block of J, or each Gramian, placed where the method wants it."""
+    method = call.method
     if call.states is not None:
         states = list(call.states)
     elif isinstance(method, JacobianAggregator):
-        states = [method.init_like(block) for block in likes]
+        states = [method.init_like(block) for block in fed]
     else:
-        states = [method.init(m) for _ in likes]
-    return [placed(state, state_device(method, m, device)) for state in states]
+        states = [method.init(len(one)) for one in fed]
+    return [placed(state, state_device(method, len(one), one.device)) for state, one in zip(states, fed, strict=True)]
 
 
 def foreseen(call: Call) -> tuple[Tensor, State] | None:
