@@ -27,6 +27,14 @@ def integer(name: str, value: object, *, low: int, high: int | None = None) -> N
         raise ValueError(f"{name}={value} is out of range; allowed: {allowed}")
 
 
+def seed(name: str, value: object) -> None:
+    """TypeError unless `value` is an int, ValueError unless every random generator takes it: 64 bits, not negative.
+
+    >>> seed("data_seed", 2**64 - 1)
+    """
+    integer(name, value, low=0, high=2**64 - 1)
+
+
 def number(name: str, value: object, *, positive: bool = False, high: float | None = None) -> None:
     """TypeError unless `value` is a number, ValueError unless it is finite and from 0 (or above 0) to `high`.
 

@@ -60,7 +60,7 @@ class Collection:
         """uint8 [h, w, 3]; raises VocError, naming the file, where it cannot be decoded."""
         image = self._cache.get(row)
         if image is None:
-            image = read_image(self.records[row].path)
+            image = read_image(self.records[row].path, upright=self.records[row].upright)
             image.setflags(write=False)
             if image.nbytes <= self._room:
                 self._cache[row] = image
@@ -189,6 +189,8 @@ def load(
     train_sets: Sequence[tuple[str, str]] = TRAIN_SETS,
     test_sets: Sequence[tuple[str, str]] = TEST_SETS,
     on_error: Literal["raise", "skip"] = "raise",
+    negatives: bool = False,
+    first_pixel: Literal[0, 1] = 1,
     counts: tuple[int, int, int] = (2000, 250, 500),
     seed: int = 0,
     cache_dir: str | None = None,
@@ -199,7 +201,7 @@ def load(
     ----------
     data_dir:
         A folder with VOC2007 and VOC2012 in it; None: `shapes-voc`, written on first use.
-    train_sets, test_sets, on_error:
+    train_sets, test_sets, on_error, negatives, first_pixel:
         Of the devkit, as in `tasks.detection.voc.read_voc`; 8 % of the training images, always the same, validate.
     counts, seed, cache_dir:
         Of `shapes-voc`, as in `tasks.detection.scenes.shapes_voc`: train, validation, test; seed; its `root`.
@@ -216,7 +218,7 @@ def load(
     """
     if data_dir is None:
         return _shapes(cache_dir, counts, seed)
-    return _devkit(data_dir, tuple(train_sets), tuple(test_sets), on_error)
+    return _devkit(data_dir, tuple(train_sets), tuple(test_sets), on_error, negatives, first_pixel)
 
 
 @lru_cache(maxsize=2)
@@ -234,8 +236,13 @@ def _devkit(
     train_sets: tuple[tuple[str, str], ...],
     test_sets: tuple[tuple[str, str], ...],
     on_error: Literal["raise", "skip"],
+    negatives: bool,
+    first_pixel: Literal[0, 1],
 ) -> Parts:
-    train, test = (read_voc(data_dir, sets, classes=VOC_CLASSES, on_error=on_error) for sets in (train_sets, test_sets))
+    train, test = (
+        read_voc(data_dir, sets, classes=VOC_CLASSES, on_error=on_error, negatives=negatives, first_pixel=first_pixel)
+        for sets in (train_sets, test_sets)
+    )
     for name, devkit, least in (("training", train, 2), ("test", test, 1)):
         if len(devkit) < least:
             raise ValueError(

@@ -89,12 +89,29 @@ def _one_image(boxes: Tensor, scores: Tensor, score: float, overlap: float, top:
     real = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     admitted = (scores > score) & real[:, None]
     most = min(top, int(admitted.sum(dim=0).max()))  # few are: the comparison of all pairs is what costs
-    best, rows = scores.masked_fill(~admitted, -1.0).topk(most, dim=0)  # [most, C], falling
+    rows = _best(scores, admitted, most)  # [most, C]
+    best = scores.gather(0, rows)
     classes = torch.arange(scores.shape[1], device=scores.device).expand_as(rows)
-    stays = keep_best(boxes[rows.T], best.T > 0, overlap).T  # all classes at once
+    stays = keep_best(boxes[rows.T], admitted.gather(0, rows).T, overlap).T  # all classes at once
     rows, classes, best = rows[stays], classes[stays], best[stays]
-    order = best.argsort(descending=True, stable=True)[:keep]
+    order = (
+        rows * scores.shape[1] + classes
+    ).argsort()  # of equal scores the lower prior, then the lower class, is first
+    order = order[best[order].argsort(descending=True, stable=True)][:keep]
     return Found(boxes[rows[order]], best[order], classes[order])
+
+
+def _best(scores: Tensor, admitted: Tensor, most: int) -> Tensor:
+    """Rows of the best admitted scores of every class, [most, C], falling; equal scores by rising row.
+
+    `topk` leaves the order of equals open, and devices differ in it. Here no two keys are equal: the bits of a score,
+    which rise with it as it is not negative, stand above the row's.
+    """
+    count = len(scores)
+    rows = torch.arange(count, device=scores.device)[:, None]
+    bits = torch.where(admitted, scores, 0.0).view(torch.int32).long()
+    keys = torch.where(admitted, bits, -1) * 2**32 + (count - 1 - rows)
+    return keys.topk(most, dim=0).indices
 
 
 def keep_best(boxes: Tensor, admitted: Tensor, overlap: float) -> Tensor:

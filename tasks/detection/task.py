@@ -11,6 +11,7 @@ from typing import Any, get_args
 import torch
 
 from mtlgrad.compare.checks import boolean, integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import seed as check_seed
 from mtlgrad.compare.problem import Phase, Problem
 from tasks.detection.config import CONFIGS, Fusion, Prediction, Stage
 from tasks.detection.data import Collection, Parts, batch, evaluation_images, load
@@ -63,6 +64,11 @@ class Detection(Problem):
         A VOC devkit; None: `shapes-voc`, generated. See `tasks.detection.data.load`.
     skip_broken:
         Leave out images that cannot be read or whose annotation is wrong, and warn of how many, instead of stopping.
+    negatives:
+        Keep images of the devkit without objects, an error otherwise. They count in the average precision, by what is
+        wrongly found in them; in training SSD's rule, three negatives for each positive, draws none from them.
+    first_pixel:
+        The number of the first row and column in the devkit's boxes: 1, as in VOC's own, or 0.
     data_seed:
         Of the generated scenes. Not the run's seed: all runs see the same images.
     interpolation:
@@ -99,6 +105,8 @@ class Detection(Problem):
     augmented: bool = True
     data_dir: str | None = None
     skip_broken: bool = False
+    negatives: bool = False
+    first_pixel: int = 1
     data_seed: int = 0
     interpolation: str = "voc07"
 
@@ -113,7 +121,7 @@ class Detection(Problem):
         integer("steps", self.steps, low=2 if self.training == "two-stage" else 1)
         integer("batch_size", self.batch_size, low=1)
         integer("warmup", self.warmup, low=0)
-        integer("data_seed", self.data_seed, low=0)
+        check_seed("data_seed", self.data_seed)
         number("ssd_share", self.ssd_share, positive=True, high=1)
         number("lr", self.lr, positive=True)
         number("weight_decay", self.weight_decay)
@@ -121,6 +129,11 @@ class Detection(Problem):
         text_or_none("data_dir", self.data_dir)
         boolean("augmented", self.augmented)
         boolean("skip_broken", self.skip_broken)
+        boolean("negatives", self.negatives)
+        integer("first_pixel", self.first_pixel, low=0, high=1)
+        for name, left in (("skip_broken", False), ("negatives", False), ("first_pixel", 1)):
+            if self.data_dir is None and getattr(self, name) != left:
+                raise ValueError(f"{name}={getattr(self, name)} has no effect without data_dir; allowed: {left}")
 
     @property
     def total_steps(self) -> int:
@@ -129,7 +142,13 @@ class Detection(Problem):
     def setup(self, *, seed: int, device: torch.device) -> None:
         self._seed = seed
         self._device = device
-        self._parts = load(self.data_dir, seed=self.data_seed, on_error="skip" if self.skip_broken else "raise")
+        self._parts = load(
+            self.data_dir,
+            seed=self.data_seed,
+            on_error="skip" if self.skip_broken else "raise",
+            negatives=self.negatives,
+            first_pixel=0 if self.first_pixel == 0 else 1,
+        )
         _warn_of_skipped(self._parts)
         self._model = build(
             self.model,

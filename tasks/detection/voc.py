@@ -17,7 +17,9 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image
 
-from mtlgrad.compare.checks import one_of
+from mtlgrad.compare.checks import boolean, one_of
+from tasks import images
+from tasks.images import ImageError
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -27,7 +29,8 @@ VOC_CLASSES = (
 
 _JPEG_QUALITY = 95
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow may call a damaged file
+_SUFFIXES = (".jpg", ".jpeg", ".png")  # of images, in any case
+_FLAGS = ("-1", "0", "1")  # after a name in the sets of one class
 
 
 class VocError(ValueError):
@@ -38,8 +41,9 @@ class VocError(ValueError):
 class Record:
     """One annotated image.
 
-    path: of the JPEG. name: as the image set has it. size: (width, height), pixels. boxes: float32 [k, 4], corners
-    (x1, y1, x2, y2) in continuous pixels. labels: int64 [k], positions in the classes. difficult: bool [k].
+    path: of the image. name: as the image set has it. size: (width, height), pixels. boxes: float32 [k, 4], corners
+    (x1, y1, x2, y2) in continuous pixels. labels: int64 [k], positions in the classes. difficult: bool [k]. upright:
+    whether boxes and size are of the image as its EXIF orientation shows it, and not of the pixels as stored.
     """
 
     path: Path
@@ -48,6 +52,7 @@ class Record:
     boxes: np.ndarray
     labels: np.ndarray
     difficult: np.ndarray
+    upright: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ def read_voc(
     classes: Sequence[str] = VOC_CLASSES,
     on_error: Literal["raise", "skip"] = "raise",
     verify: bool = True,
+    negatives: bool = False,
+    first_pixel: Literal[0, 1] = 1,
 ) -> Devkit:
     """Read the annotations of image sets; images are checked, not kept.
 
@@ -92,7 +99,8 @@ def read_voc(
         The devkit: holds a folder per year, such as VOC2007/{JPEGImages,Annotations,ImageSets/Main}.
     sets:
         (year folder, image set), such as [("VOC2007", "trainval"), ("VOC2012", "trainval")]. A line of a set is a name,
-        or a name and a flag as in the sets of one class ("car_train"), where -1 leaves the image out.
+        or a name and a flag as in the sets of one class ("car_train"), where -1 leaves the image out. Names may hold
+        spaces: a last word -1, 0 or 1 belongs to the name where there is an annotation of that name.
     classes:
         A label is a position here.
     on_error:
@@ -101,15 +109,20 @@ def read_voc(
     verify:
         Decode every image now, so that a truncated one shows here and not in the midst of training. Without, only the
         headers are read. (Damage that the JPEG decoder can paper over shows in neither.)
+    negatives:
+        Keep images without objects, with no boxes; without, such an image is an error.
+    first_pixel:
+        The number of the first row and column: 1 is VOC's; 0 where another tool has written the boxes.
 
     Raises
     ------
     VocError
         Naming the file: a set, annotation or image is missing; a name is listed twice; an annotation is malformed, has
         no object, an unknown class, a box that is inverted or leaves the image, or another size than the image; an
-        image cannot be decoded. Coordinates with decimals, as VOC2012 has a few, are no error.
-    ValueError
-        An unknown `on_error`.
+        image cannot be decoded, or there are two of its name. Coordinates with decimals, as VOC2012 has a few, are no
+        error, nor are XML namespaces.
+    ValueError, TypeError
+        An unknown `on_error` or `first_pixel`; `negatives` is no bool.
 
     Examples
     --------
@@ -123,14 +136,17 @@ def read_voc(
     ((8, 6), [[2.0, 0.0, 7.0, 5.0]], mappingproxy({}))
     """
     one_of("on_error", on_error, ("raise", "skip"))
+    one_of("first_pixel", first_pixel, (0, 1))
+    boolean("negatives", negatives)
+    reader = _Reader(tuple(classes), negatives, int(first_pixel))
     records: list[Record] = []
     skipped: dict[Path, str] = {}
     for folder, name in _listed(Path(root), sets):
         annotation = folder / "Annotations" / f"{name}.xml"
         try:
-            record = _read_record(folder, annotation, name, tuple(classes))
+            record = reader.read(folder, annotation, name)
             if verify:
-                read_image(record.path)
+                read_image(record.path, upright=record.upright)
         except VocError as error:
             if on_error == "raise":
                 raise
@@ -140,22 +156,18 @@ def read_voc(
     return Devkit(tuple(records), tuple(classes), MappingProxyType(skipped))
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Decode an image, uint8 [h, w, 3], RGB.
+def read_image(path: Path, *, upright: bool = True) -> np.ndarray:
+    """Decode an image, uint8 [h, w, 3], RGB, as `tasks.images.read_image` does.
 
     Raises
     ------
     VocError
-        It is missing, cannot be decoded to its end, or has more than 8 bits a channel.
+        It is missing or cannot be decoded to its end.
     """
-    _check_exists(path, "image")
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise VocError(f"{path}: the image is of mode {image.mode!r}; allowed: 8 bits a channel")
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except _UNREADABLE as error:
-        raise VocError(f"{path}: the image cannot be decoded ({error})") from error
+        return images.read_image(path, upright=upright)
+    except ImageError as error:
+        raise VocError(str(error)) from error
 
 
 def write_voc(folder: Path | str, split: str, images: Iterable[Annotated], *, classes: Sequence[str]) -> None:
@@ -196,12 +208,10 @@ def _listed(root: Path, sets: Sequence[tuple[str, str]]) -> list[tuple[Path, str
         path = root / year / "ImageSets" / "Main" / f"{split}.txt"
         _check_exists(path, "image set")
         for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), start=1):
-            name, *flags = line.split() or [""]
-            if not name:
+            if not line.strip():
                 continue
-            if flags not in ([], ["-1"], ["0"], ["1"]):
-                raise VocError(f"{path}: line {number} is {line!r}; allowed: a name, or a name and -1, 0 or 1")
-            if flags == ["-1"]:
+            name, flag = _name_and_flag(root / year, line.strip(), f"{path}: line {number}")
+            if flag == "-1":
                 continue
             if (root / year, name) in found:
                 raise VocError(f"{path}: line {number} lists {name!r} of {year}, which is listed already")
@@ -209,25 +219,87 @@ def _listed(root: Path, sets: Sequence[tuple[str, str]]) -> list[tuple[Path, str
     return list(found)
 
 
-def _read_record(folder: Path, annotation: Path, name: str, classes: tuple[str, ...]) -> Record:
-    path = folder / "JPEGImages" / f"{name}.jpg"
-    _check_exists(annotation, "annotation")
-    _check_exists(path, "image")
+def _name_and_flag(folder: Path, line: str, where: str) -> tuple[str, str | None]:
+    """The name and the flag that a line of a set holds; what is annotated decides which words are the name's."""
+
+    def annotated(name: str) -> bool:
+        return (folder / "Annotations" / f"{name}.xml").is_file()
+
+    words = line.split()
+    shorter = line[: -len(words[-1])].rstrip() if words[-1] in _FLAGS else ""
+    if shorter and annotated(line) and annotated(shorter):
+        raise VocError(f"{where} is {line!r}, which may be a name, or {shorter!r} and a flag: both are annotated")
+    if shorter and not annotated(line):
+        line, flag = shorter, words[-1]
+    else:
+        flag = None
+    if " " in line and not annotated(line) and annotated(words[0]):
+        raise VocError(f"{where} is {' '.join(words)!r}; allowed: a name, or a name and -1, 0 or 1")
+    return line, flag
+
+
+@dataclass
+class _Reader:
+    """Reads annotations; knows what image folders hold, so that each is listed once."""
+
+    classes: tuple[str, ...]
+    negatives: bool
+    first_pixel: int
+
+    def __post_init__(self) -> None:
+        self._found: dict[Path, dict[str, list[Path]]] = {}
+
+    def read(self, folder: Path, annotation: Path, name: str) -> Record:
+        _check_exists(annotation, "annotation")
+        path = self._image(folder / "JPEGImages", name)
+        root = _parse(annotation)
+        objects = root.findall("object")  # direct children: the parts of a person have boxes too
+        said = [_number(annotation, root, f"size/{side}") for side in ("width", "height")]
+        size, upright, orientation = _check_size(annotation, said, path)
+        if not self.negatives:
+            _check_objects(annotation, len(objects))
+        labels = [_label(annotation, one, self.classes) for one in objects]
+        difficult = [_difficult(annotation, one) for one in objects]
+        corners = [[_number(annotation, one, f"bndbox/{corner}") for corner in _CORNERS] for one in objects]
+        shift = (1, 1, 0, 0) if self.first_pixel == 1 else (0, 0, -1, -1)
+        boxes = np.array(corners, dtype=np.float64).reshape(-1, 4) - shift
+        _check_boxes(annotation, boxes, size, first=self.first_pixel, orientation=orientation)
+        return Record(
+            path,
+            name,
+            size,
+            boxes.astype(np.float32),
+            np.array(labels, dtype=np.int64),
+            np.array(difficult, dtype=bool),
+            upright,
+        )
+
+    def _image(self, folder: Path, name: str) -> Path:
+        if folder not in self._found:
+            here = self._found[folder] = {}
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if path.suffix.lower() in _SUFFIXES:
+                    here.setdefault(path.stem, []).append(path)
+        paths = self._found[folder].get(name, [])
+        if len(paths) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise VocError(f"{paths[0]}: one of several images named {name!r} ({names}); allowed: one")
+        if not paths:
+            raise VocError(f"{folder / name}.jpg: no such image, nor one with another of {', '.join(_SUFFIXES)}")
+        return paths[0]
+
+
+def _parse(annotation: Path) -> ElementTree.Element:
+    """The root of an annotation, its tags without their namespaces."""
     try:
         root = ElementTree.parse(annotation).getroot()
     except OSError as error:
         raise VocError(f"{annotation}: the annotation cannot be read ({error.strerror})") from error
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: an encoding unheard of
         raise VocError(f"{annotation}: not well-formed XML ({error})") from error
-    objects = root.findall("object")  # direct children: the parts of a person have boxes too
-    size = _check_size(annotation, [_number(annotation, root, f"size/{side}") for side in ("width", "height")], path)
-    _check_objects(annotation, len(objects))
-    labels = [_label(annotation, one, classes) for one in objects]
-    difficult = [_difficult(annotation, one) for one in objects]
-    corners = [[_number(annotation, one, f"bndbox/{corner}") for corner in _CORNERS] for one in objects]
-    boxes = np.array(corners, dtype=np.float64) - (1, 1, 0, 0)
-    _check_boxes(annotation, boxes, size)
-    return Record(path, name, size, boxes.astype(np.float32), np.array(labels, dtype=np.int64), np.array(difficult))
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def _text(annotation: Path, element: ElementTree.Element, tag: str) -> str:
@@ -271,26 +343,42 @@ def _check_objects(path: Path, count: int) -> None:
         raise VocError(f"{path}: no object; an image needs at least one")
 
 
-def _check_boxes(path: Path, boxes: np.ndarray, size: tuple[int, int]) -> None:
+def _check_boxes(path: Path, boxes: np.ndarray, size: tuple[int, int], *, first: int = 1, orientation: int = 1) -> None:
+    """Raise unless the continuous boxes lie in the image; `first` is the number of the first pixel, for the message."""
+    last = (size[0] + first - 1, size[1] + first - 1)
     for x1, y1, x2, y2 in boxes.tolist():
         if not (0 <= x1 <= x2 - 1 and 0 <= y1 <= y2 - 1 and x2 <= size[0] and y2 <= size[1]):
-            box = tuple(float(f"{corner:g}") for corner in (x1 + 1, y1 + 1, x2, y2))
+            said = (x1 + first, y1 + first, x2 + first - 1, y2 + first - 1)
+            hint = ""
+            if first == 1 and min(x1, y1) == -1 and x2 < size[0] and y2 < size[1]:
+                hint = "; if the file counts pixels from 0, say first_pixel=0"
+            if orientation != 1:
+                hint += (
+                    f"; the image has EXIF orientation {orientation}: the box may be of the pixels in another position"
+                )
             raise VocError(
-                f"{path}: box (xmin, ymin, xmax, ymax) = {box} is inverted or leaves the image; "
-                f"allowed: 1 <= xmin <= xmax <= {size[0]} and 1 <= ymin <= ymax <= {size[1]}"
+                f"{path}: box (xmin, ymin, xmax, ymax) = {tuple(float(f'{corner:g}') for corner in said)} is inverted "
+                f"or leaves the image; allowed: {first} <= xmin <= xmax <= {last[0]} and "
+                f"{first} <= ymin <= ymax <= {last[1]}{hint}"
             )
 
 
-def _check_size(path: Path, said: list[float], image_path: Path) -> tuple[int, int]:
-    """The image's size, (width, height)."""
+def _check_size(path: Path, said: list[float], image_path: Path) -> tuple[tuple[int, int], bool, int]:
+    """The image's size, (width, height), whether that is of the upright image, and its EXIF orientation.
+
+    Where the orientation swaps the sides, the annotation's size tells which of the two it is of. Where it does not
+    tell, the annotation is of the upright image, which is what viewers show.
+    """
     try:
-        with Image.open(image_path) as image:
-            size = image.size
-    except _UNREADABLE as error:
-        raise VocError(f"{image_path}: the image cannot be decoded ({error})") from error
-    if list(size) != said:
-        raise VocError(f"{path}: <size> is {said[0]:g} x {said[1]:g}, but {image_path} is {size[0]} x {size[1]}")
-    return size
+        header = images.read_header(image_path)
+    except ImageError as error:
+        raise VocError(str(error)) from error
+    for size, upright in ((header.upright, True), (header.size, False)):
+        if list(size) == said:
+            return size, upright, header.orientation
+    size = header.size
+    turned = "" if header.orientation == 1 else f" as stored (EXIF orientation {header.orientation})"
+    raise VocError(f"{path}: <size> is {said[0]:g} x {said[1]:g}, but {image_path} is {size[0]} x {size[1]}{turned}")
 
 
 def _to_xml(path: Path, one: Annotated, classes: tuple[str, ...]) -> str:

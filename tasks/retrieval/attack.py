@@ -37,7 +37,7 @@ def pgd(
     epsilon:
         In units of the pixel range: 8 / 255 is eight grey levels.
     steps:
-        0 leaves the images alone.
+        0 leaves the images alone, with or without a `generator`.
     generator:
         Draws the start from the box, uniformly, on the CPU; None: the start is the image.
 
@@ -63,6 +63,8 @@ def pgd(
     images = images.detach()
     if images.numel() and (images.min() < 0 or images.max() > 1):
         raise ValueError(f"images has pixels from {images.min():.3g} to {images.max():.3g}; allowed: 0 to 1")
+    if steps == 0:
+        return images
     low, high = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
     attacked = images
     if generator is not None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from tasks.retrieval.render import Placed, render
+from tasks.images import read_image
+from tasks.retrieval.render import HALF_SIZE, RGB, SHAPES, Placed, render
 from tasks.retrieval.scenes import Part, Thing
 
 INDEX = "css_toy_dataset_novel2_small.dup.npy"
@@ -27,12 +27,16 @@ _HARMLESS = {
 } | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 
 
+class _Refused(ValueError):
+    """The index is readable and not what is expected."""
+
+
 class _Unpickler(pickle.Unpickler):
     """Refuses everything that plain data does not need: a pickle may otherwise run any code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _HARMLESS:
-            raise ValueError(f"{INDEX} asks for {module}.{name}, which plain data does not need; expected: {EXPECTED}")
+            raise _Refused(f"asks for {module}.{name}, which plain data does not need")
         return super().find_class(module, name)
 
 
@@ -61,57 +65,93 @@ def read_css(
     ------
     FileNotFoundError
         The index or an image is missing.
+    ImageError
+        An image is damaged.
     ValueError
-        An unknown view; an index of another form.
+        An unknown view; an index that is damaged or of another form. All of them name the file.
     """
     if view not in VIEWS:
         raise ValueError(f"view={view!r} is unknown; allowed: {VIEWS}")
-    data = _read_index(folder / INDEX)
+    path = folder / INDEX
+    data = _read_index(path)
     try:
         things = [[_placed(thing) for thing in image] for image in data[part]["objects_img"]]
-        labels = np.asarray(data[part].get("labels", range(len(things))), dtype=np.int64)
-        queries = [
-            (int(source), str(mod["to_str"]), int(target))
-            for mod in data[part]["mods"]
-            for source, target in zip(mod["from"], mod["to"], strict=True)
-        ]
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f"{part!r} of {INDEX} is not of the form expected ({error!r}): {EXPECTED}") from error
+        labels = [_whole("label", label) for label in data[part].get("labels", range(len(things)))]
+        queries = [query for mod in data[part]["mods"] for query in _queries(mod)]
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError) as error:
+        said = str(error) if type(error) is ValueError else repr(error)
+        raise ValueError(f"{path}: {part!r} of the index is not of the form expected ({said}): {EXPECTED}") from error
     ends = [end for source, _, target in queries for end in (source, target)]
-    if labels.shape != (len(things),) or not queries or min(ends) < 0 or max(ends) >= len(things):
+    if len(labels) != len(things) or not queries or min(ends) < 0 or max(ends) >= len(things):
         raise ValueError(
-            f"{part!r} of {INDEX} has {len(things)} images, labels of shape {labels.shape} and {len(queries)} "
-            f"queries that do not fit together; expected: {EXPECTED}"
+            f"{path}: {part!r} of the index has {len(things)} images, {len(labels)} labels and {len(queries)} queries "
+            f"between images {min(ends, default=0)} to {max(ends, default=0)}, which do not fit together; "
+            f"expected: {EXPECTED}"
         )
     if view == "2d":
         images = [render(one, size=size) for one in things]
     else:
-        images = [_load(folder / "images" / f"css_{part}_{index:06d}.png", size) for index in range(len(things))]
-    return np.stack(images), labels, queries
+        images = [
+            read_image(folder / "images" / f"css_{part}_{index:06d}.png", side=size).transpose(2, 0, 1)
+            for index in range(len(things))
+        ]
+    return np.stack(images), np.array(labels, dtype=np.int64), queries
 
 
 def _read_index(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected: {EXPECTED}")
+    try:
+        data = _unpickled(path)
+    except _Refused as error:
+        raise ValueError(f"{path}: {error}; expected: {EXPECTED}") from error
+    except Exception as error:  # a pickle that is cut or damaged fails in nearly every way
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path}: cut short or damaged ({reason}); expected: {EXPECTED}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: holds a {type(data).__name__}; expected: {EXPECTED}")
+    return data
+
+
+def _unpickled(path: Path) -> Any:
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         if version not in read_header:
-            raise ValueError(f"{path.name} is of .npy format {version}; expected: {EXPECTED}")
+            raise _Refused(f"of .npy format {version}")
         shape, _, dtype = read_header[version](file)
         if shape != () or not dtype.hasobject:
-            raise ValueError(f"{path.name} holds an array of shape {shape} and type {dtype}; expected: {EXPECTED}")
+            raise _Refused(f"holds an array of shape {shape} and type {dtype}")
         found = _Unpickler(file, encoding="latin1").load()  # the published file was written by Python 2
-    data = found.item()
-    if not isinstance(data, dict):
-        raise ValueError(f"{path.name} holds a {type(data).__name__}; expected: {EXPECTED}")
-    return data
+    return found.item()
+
+
+def _queries(mod: dict[str, Any]) -> list[tuple[int, str, int]]:
+    """The queries (source, text, target) of one modification."""
+    text, sources, targets = mod["to_str"], list(mod["from"]), list(mod["to"])
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"'to_str' is {text!r}; allowed: text with at least one word")
+    if len(sources) != len(targets):
+        raise ValueError(f"{text!r} leads from {len(sources)} images to {len(targets)}; allowed: as many")
+    return [
+        (_whole("'from'", source), text, _whole("'to'", target))
+        for source, target in zip(sources, targets, strict=True)
+    ]
+
+
+def _whole(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{what} {value!r} is a {type(value).__name__}; allowed: an integer")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{what} {value!r} is out of range; allowed: an integer of 64 bits")
+    return int(value)
 
 
 def _placed(thing: dict[str, Any]) -> Placed:
-    row, column = thing["pos"][0], thing["pos"][1]
-    return Placed(Thing(thing["size"], thing["color"], thing["shape"]), float(row), float(column))
-
-
-def _load(path: Path, size: int) -> np.ndarray:
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
-    return pixels.transpose(2, 0, 1)
+    for key, allowed in (("size", HALF_SIZE), ("color", RGB), ("shape", SHAPES)):
+        if thing[key] not in allowed:
+            raise ValueError(f"{key} {thing[key]!r} is unknown; allowed: {tuple(allowed)}")
+    place = thing["pos"]
+    if len(place) != 2 or not all(isinstance(at, int | float | np.number) and 0 <= float(at) <= 1 for at in place):
+        raise ValueError(f"'pos' {place!r} is off the image; allowed: (row, column), each from 0 to 1")
+    return Placed(Thing(thing["size"], thing["color"], thing["shape"]), float(place[0]), float(place[1]))

@@ -30,7 +30,8 @@ def ranks(queries: Tensor, gallery: Tensor, *, wanted: Tensor, scenes: Tensor, s
 
     Right is every image, other than the source, that shows the wanted scene. Ties are counted against the query: its
     rank is one more than the number of wrong images at least as similar as the most similar right one. Features that
-    have all become the same, or NaN, thus rank last, not first.
+    have all become the same, or NaN, thus rank last, not first. Cosines are computed in double precision, and two are
+    tied when they differ by no more than the features' own rounding can make them differ.
 
     Parameters
     ----------
@@ -60,8 +61,12 @@ def ranks(queries: Tensor, gallery: Tensor, *, wanted: Tensor, scenes: Tensor, s
     tensor([2])
     """
     found = []
+    # a unit vector rounded to its type moves a cosine by at most its epsilon; one such for each side of a comparison,
+    # and as much again for the network, which computes equal features in batches of different lengths
+    tied = 4 * torch.finfo(gallery.dtype).eps + 4 * gallery.shape[1] * torch.finfo(torch.float64).eps
+    gallery = gallery.double()
     for rows in torch.arange(len(queries), device=queries.device).split(_BLOCK):
-        cosines = similarities(queries[rows], gallery, sources[rows])
+        cosines = similarities(queries[rows].double(), gallery, sources[rows])
         admitted = torch.ones_like(cosines, dtype=torch.bool).scatter(1, sources[rows, None], False)
         right = (wanted[rows, None] == scenes) & admitted
         if not bool(right.any(dim=1).all()):
@@ -69,7 +74,7 @@ def ranks(queries: Tensor, gallery: Tensor, *, wanted: Tensor, scenes: Tensor, s
             raise ValueError(f"wanted[{query}]={int(wanted[query])} is a scene that no image but the source shows")
         best = cosines.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
         # "not less", where "at least" would leave NaN out
-        found.append(1 + (~(cosines < best) & ~right & admitted).sum(dim=1))
+        found.append(1 + (~(cosines < best - tied) & ~right & admitted).sum(dim=1))
     return torch.cat(found)
 
 

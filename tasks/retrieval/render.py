@@ -25,6 +25,8 @@ RGB = {
 HALF_SIZE = {"small": 4 / 64, "large": 8 / 64}
 """From a thing's centre to its edge, as a share of the image's side; the published 4 and 8 pixels of 64."""
 
+SHAPES = ("rectangle", "circle", "triangle")
+
 _SAMPLES = 4  # per pixel and axis: what tells a small rectangle from a small circle when a thing is four pixels wide
 _EDGE = 1e-6  # a sample on an edge is outside, whichever way its coordinates were rounded
 
@@ -96,6 +98,6 @@ def _coverage(shape: str, name: str, row: float, column: float, size: int) -> np
     elif shape == "triangle":
         inside = (np.abs(dy) <= half) & (2 * np.abs(dx) <= dy + half)  # no width at the apex, 2 half at the base
     else:
-        raise ValueError(f"shape={shape!r} is unknown; allowed: ('rectangle', 'circle', 'triangle')")
+        raise ValueError(f"shape={shape!r} is unknown; allowed: {SHAPES}")
     shares: np.ndarray = inside.reshape(size, _SAMPLES, size, _SAMPLES).mean(axis=(1, 3), dtype=np.float32)
     return shares

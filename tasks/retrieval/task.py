@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.compare.checks import boolean, integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import seed as check_seed
 from mtlgrad.compare.problem import Phase, Problem
 from tasks.networks import evaluating
 from tasks.retrieval.attack import gaussian, pgd
@@ -130,7 +131,7 @@ class Retrieval(Problem):
         integer("train_attack_steps", self.train_attack_steps, low=1)
         integer("test_attack_steps", self.test_attack_steps, low=1)
         integer("image_size", self.image_size, low=16)
-        integer("data_seed", self.data_seed, low=0)
+        check_seed("data_seed", self.data_seed)
         number("lr", self.lr, positive=True)
         number("weight_decay", self.weight_decay)
         number("epsilon", self.epsilon, high=1)

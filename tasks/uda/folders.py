@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+
+from tasks.images import read_image
 
 EXPECTED = (
     "a data set with splits 'train' and 'test' and columns 'image' and 'label' (0..9), as written by "
     "datasets.save_to_disk, as parquet files (a download of the data set's repository), or as an image folder "
-    "(train/0/*.png, ..., test/9/*.png)"
+    "(train/0/*.png, ..., test/9/*.png), whose classes may also be named zero to nine or digit_0 to digit_9"
 )
+
+
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def read_folder(folder: Path, *, size: int, channels: int) -> dict[str, tuple[Tensor, Tensor]]:
@@ -24,7 +31,7 @@ def read_folder(folder: Path, *, size: int, channels: int) -> dict[str, tuple[Te
     folder:
         Holds what `EXPECTED` says.
     size, channels:
-        Images become `size` x `size` pixels with 1 (grey) or 3 (RGB) channels.
+        Images become `size` x `size` pixels with 1 (grey) or 3 (RGB) channels, as `tasks.images.read_image` reads them.
 
     Returns
     -------
@@ -36,7 +43,7 @@ def read_folder(folder: Path, *, size: int, channels: int) -> dict[str, tuple[Te
     FileNotFoundError
         The folder does not exist.
     ValueError
-        It lacks a split or a column, or a label is not a digit.
+        It lacks a split or a column, a label is not a digit, or an image cannot be read.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; expected there: {EXPECTED}")
@@ -47,19 +54,58 @@ def read_folder(folder: Path, *, size: int, channels: int) -> dict[str, tuple[Te
     if not isinstance(found, DatasetDict) or not {"train", "test"} <= set(found):
         splits = sorted(found) if isinstance(found, DatasetDict) else "a single split"
         raise ValueError(f"folder {folder} holds {splits}; expected: {EXPECTED}")
-    mode = {1: "L", 3: "RGB"}[channels]
-    out = {}
-    for split in ("train", "test"):
-        rows = found[split]
-        if not {"image", "label"} <= set(rows.column_names):
-            raise ValueError(f"{split} of {folder} has columns {rows.column_names}; expected: {EXPECTED}")
-        labels = torch.tensor(rows["label"][:], dtype=torch.int64)
-        if len(labels) == 0 or labels.min() < 0 or labels.max() > 9:
-            raise ValueError(f"{split} of {folder} has labels {labels.unique().tolist()}; expected: {EXPECTED}")
-        pixels = [_pixels(image, mode, size) for image in rows["image"]]
-        out[split] = torch.from_numpy(np.stack(pixels)).reshape(-1, size, size, channels).permute(0, 3, 1, 2), labels
-    return out
+    return {split: _read_split(found[split], f"{split} of {folder}", size, channels) for split in ("train", "test")}
 
 
-def _pixels(image: Image.Image, mode: str, size: int) -> np.ndarray:
-    return np.asarray(image.convert(mode).resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
+def _read_split(rows: Any, what: str, size: int, channels: int) -> tuple[Tensor, Tensor]:
+    from datasets import Image
+
+    if not {"image", "label"} <= set(rows.column_names):
+        raise ValueError(f"{what} has columns {rows.column_names}; expected: {EXPECTED}")
+    names = getattr(rows.features["label"], "names", None)
+    try:
+        labels = _digits(rows["label"][:], names)
+    except ValueError as error:
+        raise ValueError(f"{what} has {error}; expected: {EXPECTED}") from error
+    if len(labels) == 0:
+        raise ValueError(f"{what} has no image; expected: {EXPECTED}")
+    pixels = []
+    # the bytes as they are in the file, for the one reader of all tasks
+    for number, row in enumerate(rows.cast_column("image", Image(decode=False))["image"]):
+        name = f"{what}: image {number}" + (f" ({row['path']})" if row["path"] else "")
+        file = Path(row["path"]) if row["bytes"] is None else row["bytes"]
+        pixels.append(read_image(file, channels=channels, side=size, name=name))
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels)
+
+
+def _digits(labels: Sequence[Any], names: Sequence[str] | None) -> list[int]:
+    """The digit of every label; ValueError lists what was found where that is not clear."""
+    if names is not None:
+        digits = [digit_of(name) for name in names]
+        if None in digits or len(set(digits)) < len(digits):
+            raise ValueError(f"classes named {list(names)}, of which each must say another digit")
+        if not all(0 <= label < len(names) for label in labels):
+            raise ValueError(f"labels {sorted(set(labels))} of {len(names)} classes")
+        table: dict[Any, int | None] = dict(enumerate(digits))
+    else:
+        kinds = set(labels)
+        table = {one: digit_of(one) if isinstance(one, str) else one for one in kinds}
+    found = [table[label] for label in labels]
+    if any(isinstance(digit, bool) or not isinstance(digit, int) or not 0 <= digit <= 9 for digit in table.values()):
+        raise ValueError(f"labels {sorted(table, key=repr)}, which are not all digits")
+    return [digit for digit in found if digit is not None]
+
+
+def digit_of(name: str) -> int | None:
+    """The digit that a name says, by one number or one English word; None where it says none, or more than one.
+
+    >>> [digit_of(name) for name in ("3", "digit_3", "Three", "3 - three", "class-07")]
+    [3, 3, 3, 3, 7]
+    >>> [digit_of(name) for name in ("10", "3 or 5", "drei", "someone")]
+    [None, None, None, None]
+    """
+    words = re.findall(r"[^\W\d_]+|\d+", name.lower())
+    said = {_WORDS.index(word) for word in words if word in _WORDS}
+    said |= {int(word) for word in words if word.isdecimal()}
+    (digit,) = said if len(said) == 1 else (None,)
+    return digit if digit is not None and digit <= 9 else None

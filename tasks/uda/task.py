@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.compare.checks import integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import seed as check_seed
 from mtlgrad.compare.problem import Phase, Problem
 from tasks.networks import evaluating
 from tasks.pictures import png
@@ -114,7 +115,7 @@ class UDA(Problem):
         integer("batch_size", self.batch_size, low=2, high=most)  # batch norm needs two
         if self.warmup is not None:
             integer("warmup", self.warmup, low=0)
-        integer("data_seed", self.data_seed, low=0)
+        check_seed("data_seed", self.data_seed)
         if self.lr is not None:
             number("lr", self.lr, positive=True)
         if self.weight_decay is not None:

@@ -106,9 +106,9 @@ def test_decoded_images_are_kept_up_to_the_budget(parts: Parts, monkeypatch: pyt
         few.image(row)
     decoded: list[str] = []
 
-    def spy(path: Path) -> np.ndarray:
+    def spy(path: Path, *, upright: bool) -> np.ndarray:
         decoded.append(path.stem)
-        return read_image(path)
+        return read_image(path, upright=upright)
 
     monkeypatch.setattr(data, "read_image", spy)
     for row in (0, 1, 2, 0, 1, 2):

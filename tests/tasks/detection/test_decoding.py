@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.detection.boxes import centred, encode
+from tasks.detection.boxes import centred, decode_offsets, encode
 from tasks.detection.decoding import decode, keep_best
 from tests.tasks.detection import slow
 from tests.tasks.detection.random_boxes import random_boxes
@@ -85,3 +85,30 @@ def test_what_is_not_a_number_is_not_found() -> None:
 def test_shapes_that_do_not_belong_together() -> None:
     with pytest.raises(ValueError, match=r"got \[1, 3, 4\], \[1, 2, 5\] and \[3, 4\]"):
         decode(torch.zeros(1, 3, 4), torch.zeros(1, 2, 5), torch.zeros(3, 4))
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_equal_scores_go_by_prior_then_class(data: st.DataObject) -> None:
+    """Few levels of logits: ties abound, between priors and between classes, and inside `top` and `keep`."""
+    count, classes = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 3))
+    top, keep = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    logits = torch.randint(0, data.draw(st.integers(1, 3)), (1, count, classes + 1), generator=generator).float()
+    priors = centred(random_boxes(count, data.draw(st.integers(0, 2**31))))
+    (found,) = decode(torch.zeros(1, count, 4), logits, priors, score=0.01, overlap=1.0, top=top, keep=keep)
+    scores = logits[0].softmax(dim=-1)[:, 1:]
+    expected = []
+    for label in range(classes):
+        best = sorted((-float(scores[row, label]), row, label) for row in range(count))[:top]
+        expected += best  # nothing overlaps by more than 1: nothing is suppressed
+    expected = sorted(expected)[:keep]
+    assert found.labels.tolist() == [label for _, _, label in expected]
+    edges = decode_offsets(torch.zeros(count, 4), priors).clamp(0, 1)
+    assert torch.equal(found.boxes, edges[[row for _, row, _ in expected]])
+
+
+def test_among_equals_the_first_prior_stays() -> None:
+    priors = torch.tensor([0.5, 0.5, 0.4, 0.4]).repeat(300, 1) + torch.linspace(0, 0.01, 300)[:, None]
+    (found,) = decode(torch.zeros(1, 300, 4), torch.tensor([0.0, 1.0]).repeat(1, 300, 1), priors)
+    assert torch.equal(found.boxes, decode_offsets(torch.zeros(1, 4), priors[:1]))

@@ -316,6 +316,11 @@ def test_exhibits_are_precision_by_class_and_pictures_of_the_test_part() -> None
         ({"schedule": "cosine"}, ValueError, "schedule='cosine'"),
         ({"optimizer": "lion"}, ValueError, "optimizer='lion'"),
         ({"steps": 2.0}, TypeError, "steps=2.0 is a float"),
+        ({"negatives": 1}, TypeError, "negatives=1 is a int; allowed: true or false"),
+        ({"first_pixel": 2}, ValueError, "first_pixel=2 is out of range; allowed: int >= 0 and <= 1"),
+        ({"negatives": True}, ValueError, "negatives=True has no effect without data_dir; allowed: False"),
+        ({"first_pixel": 0}, ValueError, "first_pixel=0 has no effect without data_dir; allowed: 1"),
+        ({"skip_broken": True}, ValueError, "skip_broken=True has no effect without data_dir; allowed: False"),
     ],
 )
 def test_bad_options(changed: dict[str, Any], kind: type[Exception], message: str) -> None:
@@ -337,6 +342,27 @@ def test_images_in_error_stop_a_run_or_are_left_out_with_a_warning(
         task = ready(data_dir=str(tmp_path), skip_broken=True)
     assert list(only_phase(task).losses) == ["localisation", "classification"]
     assert len(task._parts.test) == 19
+
+
+def test_images_without_objects_are_trained_on_and_judged_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "load", data.load)
+    for year, split in (("VOC2007", "trainval"), ("VOC2012", "trainval"), ("VOC2007", "test")):
+        write_devkit(tmp_path, year, split, 4)
+    for path in sorted((tmp_path / "VOC2007" / "Annotations").iterdir())[1:]:  # the first, of the test set, stays
+        text = path.read_text()
+        path.write_text(text[: text.index("<object>")] + "</annotation>")
+    with pytest.raises(VocError, match="no object"):
+        ready(data_dir=str(tmp_path))
+    task = ready(data_dir=str(tmp_path), negatives=True, augmented=True, batch_size=6)
+    for index in range(2):
+        phase = only_phase(task, index)
+        assert all(loss.isfinite() for loss in phase.losses.values())
+        sum(phase.losses.values()).backward()  # type: ignore[union-attr]
+    assert [len(record.boxes) > 0 for record in task._parts.test.records] == [True, False, False, False]
+    assert set(task.evaluate()) >= {"ap", "ap50"}
+    assert len(task.exhibits()) == 2
 
 
 def test_a_batch_larger_than_the_training_part() -> None:

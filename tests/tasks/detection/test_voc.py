@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tasks.detection.voc import VOC_CLASSES, Annotated, VocError, read_image, read_voc, write_voc
 
@@ -100,11 +101,11 @@ DEFECTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "JPEGImages/000007.jpg").write_bytes(b"GIF89a, or so it says"),
         r"000007\.jpg: .*cannot be decoded",
     ),
-    "16 bits": (
-        lambda folder: Image.fromarray(np.full((48, 64), 3000, np.uint16)).save(
-            folder / "JPEGImages/000007.jpg", format="PNG"
+    "floating point": (
+        lambda folder: Image.fromarray(np.full((48, 64), 3000, np.float32)).save(
+            folder / "JPEGImages/000007.jpg", format="TIFF"
         ),
-        r"000007\.jpg: the image is of mode 'I;16'; allowed: 8 bits a channel",
+        r"000007\.jpg: the image is of mode 'F'; allowed: 8 bits a channel",
     ),
     "empty file": (lambda folder: (folder / "JPEGImages/000007.jpg").write_bytes(b""), r"000007\.jpg: .*decoded"),
     "malformed": (annotate(xml(PERSON)[:-5]), r"000007\.xml: not well-formed XML"),
@@ -257,3 +258,131 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path, boxes: list, labe
     with pytest.raises(VocError, match=rf"n\.xml: .*{message}"):
         write_voc(tmp_path, "some", [one], classes=("a", "b"))
     assert not list((tmp_path / "ImageSets" / "Main").iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".JPEG", ".Png"])
+def test_images_of_other_suffixes_are_found(devkit: Path, suffix: str) -> None:
+    path = devkit / "VOC2007" / "JPEGImages" / "000007.jpg"
+    renamed = path.with_suffix(suffix)
+    if suffix.lower() == ".png":
+        Image.open(path).save(renamed)
+        path.unlink()
+    else:
+        path.rename(renamed)
+    assert read_voc(devkit, ONE).records[1].path == renamed
+
+
+def test_two_images_of_one_name_are_refused(devkit: Path) -> None:
+    folder = devkit / "VOC2007" / "JPEGImages"
+    Image.open(folder / "000007.jpg").save(folder / "000007.png")
+    with pytest.raises(
+        VocError, match=r"000007\.jpg: one of several images named '000007' \(000007\.jpg, 000007\.png\)"
+    ):
+        read_voc(devkit, ONE)
+
+
+def test_names_with_spaces(devkit: Path) -> None:
+    for name in ("my first image", "photo 1"):
+        put(devkit, "VOC2007", name, xml(PERSON))
+    lists(devkit, "VOC2007", "spaced", "my first image\nphoto 1\n000005\n")
+    lists(devkit, "VOC2007", "car_spaced", "my first image  1\nphoto 1 -1\n000005  0\n")
+    assert [one.name for one in read_voc(devkit, [("VOC2007", "spaced")]).records] == [
+        *("my first image", "photo 1", "000005")
+    ]
+    assert [one.name for one in read_voc(devkit, [("VOC2007", "car_spaced")]).records] == ["my first image", "000005"]
+
+
+def test_a_line_that_may_be_two_things_is_refused(devkit: Path) -> None:
+    for name in ("photo", "photo 1"):
+        put(devkit, "VOC2007", name, xml(PERSON))
+    lists(devkit, "VOC2007", "odd", "photo 1\n")
+    with pytest.raises(VocError, match=r"odd\.txt: line 1 is 'photo 1', which may be a name, or 'photo' and a flag"):
+        read_voc(devkit, [("VOC2007", "odd")])
+
+
+def test_images_without_objects_are_kept_when_asked_for(devkit: Path) -> None:
+    put(devkit, "VOC2007", "000007", xml())
+    with pytest.raises(VocError, match=r"000007\.xml: no object"):
+        read_voc(devkit, ONE)
+    record = read_voc(devkit, ONE, negatives=True).records[1]
+    assert (record.boxes.shape, record.labels.shape, record.difficult.shape) == ((0, 4), (0,), (0,))
+    assert (record.boxes.dtype, record.labels.dtype, record.difficult.dtype) == (np.float32, np.int64, np.bool_)
+    with pytest.raises(TypeError, match="negatives='yes' is a str"):
+        read_voc(devkit, ONE, negatives="yes")  # type: ignore[arg-type]
+
+
+def test_boxes_that_count_from_0(devkit: Path) -> None:
+    put(devkit, "VOC2007", "000007", xml(box(0, 0, 63, 47)))
+    with pytest.raises(VocError, match=r"000007\.xml: box .* = \(0\.0, 0\.0, 63\.0, 47\.0\).*first_pixel=0"):
+        read_voc(devkit, ONE)
+    read = read_voc(devkit, ONE, first_pixel=0)
+    assert read.records[1].boxes.tolist() == [[0, 0, 64, 48]]
+    assert read.records[0].boxes.tolist() == [[3, 2, 21, 16], [1, 1, 31, 11]]
+    put(devkit, "VOC2007", "000007", xml(box(0, 0, 64, 47)))
+    with pytest.raises(VocError, match="0 <= xmin <= xmax <= 63 and 0 <= ymin <= ymax <= 47"):
+        read_voc(devkit, ONE, first_pixel=0)
+    with pytest.raises(ValueError, match="first_pixel=2 is unknown; allowed"):
+        read_voc(devkit, ONE, first_pixel=2)  # type: ignore[arg-type]
+
+
+def test_namespaces_are_looked_through(devkit: Path) -> None:
+    plain = xml(PERSON, CAR)
+    expected = read_voc(devkit, ONE).records[0]
+    for text in (
+        plain.replace("<annotation>", '<annotation xmlns="http://example.org/voc">'),
+        plain.replace("<", "<v:").replace("<v:/", "</v:").replace("<v:annotation>", '<v:annotation xmlns:v="urn:v">'),
+    ):
+        put(devkit, "VOC2007", "000005", text)
+        np.testing.assert_array_equal(read_voc(devkit, ONE).records[0].boxes, expected.boxes)
+
+
+def turn(devkit: Path, orientation: int) -> None:
+    """000007.jpg: 64 x 48 as stored, bright in its upper left corner as stored."""
+    pixels = np.zeros((48, 64, 3), dtype=np.uint8)
+    pixels[:16, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(devkit / "VOC2007" / "JPEGImages" / "000007.jpg", exif=exif)
+
+
+def test_the_size_tells_whether_boxes_are_of_the_upright_image(devkit: Path) -> None:
+    turn(devkit, 6)  # a quarter turn clockwise shows it: the bright corner comes to the upper right
+    (devkit / "VOC2007" / "Annotations" / "000007.xml").write_text(xml(box(33, 1, 48, 16), width="48", height="64"))
+    record = read_voc(devkit, ONE).records[1]
+    assert (record.size, record.upright) == ((48, 64), True)
+    shown = read_image(record.path, upright=record.upright)
+    assert shown.shape == (64, 48, 3)
+    assert shown[:16, 32:].mean() > 240
+    (devkit / "VOC2007" / "Annotations" / "000007.xml").write_text(xml(box(1, 1, 16, 16)))
+    record = read_voc(devkit, ONE).records[1]
+    assert (record.size, record.upright) == ((64, 48), False)
+    assert read_image(record.path, upright=record.upright)[:16, :16].mean() > 240
+
+
+def test_the_orientation_is_named_where_it_may_explain_an_error(devkit: Path) -> None:
+    turn(devkit, 6)
+    annotation = devkit / "VOC2007" / "Annotations" / "000007.xml"
+    annotation.write_text(xml(box(1, 40, 10, 60)))
+    with pytest.raises(VocError, match=r"000007\.xml: box .* leaves the image.*EXIF orientation 6"):
+        read_voc(devkit, ONE)
+    annotation.write_text(xml(box(1, 1, 10, 10), width="50", height="50"))
+    with pytest.raises(VocError, match=r"is 64 x 48 as stored \(EXIF orientation 6\)"):
+        read_voc(devkit, ONE)
+
+
+def test_an_image_with_a_text_bomb_is_one_error_or_one_skip(devkit: Path) -> None:
+    text = PngInfo()
+    text.add_text("Comment", "a" * 2_000_000, zip=True)
+    folder = devkit / "VOC2007" / "JPEGImages"
+    Image.open(folder / "000007.jpg").save(folder / "000007.png", pnginfo=text)
+    (folder / "000007.jpg").unlink()
+    with pytest.raises(VocError, match=r"000007\.png: the image cannot be decoded .*too large"):
+        read_voc(devkit, ONE)
+    assert len(read_voc(devkit, ONE, on_error="skip").skipped) == 1
+
+
+def test_grey_of_16_bits_is_read_right(devkit: Path) -> None:
+    folder = devkit / "VOC2007" / "JPEGImages"
+    (folder / "000007.jpg").unlink()
+    Image.fromarray(np.full((48, 64), 5140, np.uint16)).save(folder / "000007.png")
+    assert (read_image(read_voc(devkit, ONE).records[1].path) == 20).all()

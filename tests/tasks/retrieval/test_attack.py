@@ -115,3 +115,11 @@ def test_errors(changed: dict[str, object], message: str) -> None:
     images = options.pop("images")
     with pytest.raises(ValueError, match=message):
         pgd(torch.sum, images, **options)  # type: ignore[arg-type]
+
+
+def test_no_steps_leave_the_images_alone_whatever_the_start() -> None:
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    start = torch.Generator().manual_seed(1)
+    state = start.get_state()
+    assert torch.equal(pgd(lambda x: x.sum(), images, epsilon=0.5, steps=0, generator=start), images)
+    assert torch.equal(start.get_state(), state)

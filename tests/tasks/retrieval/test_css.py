@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.retrieval.css import INDEX, read_css
@@ -165,3 +168,68 @@ def test_other_arrays_and_missing_files(tmp_path: Path) -> None:
     write(tmp_path, {"train": PART})
     with pytest.raises(FileNotFoundError, match="css_train_000000"):
         read_css(tmp_path, "train", view="3d", size=16)
+
+
+THING: dict[str, Any] = {"size": "small", "color": "red", "shape": "circle", "pos": [0.5, 0.5]}
+TEXT = {"to_str": "x"}
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({**PART, "mods": [{"from": [0, 1], "to": [1], **TEXT}]}, "'x' leads from 2 images to 1"),
+        ({**PART, "mods": [{"from": [0.5], "to": [1], **TEXT}]}, "'from' 0.5 is a float; allowed: an integer"),
+        ({**PART, "mods": [{"from": [0], "to": [True], **TEXT}]}, "'to' True is a bool; allowed: an integer"),
+        ({**PART, "mods": [{"from": ["0"], "to": [1], **TEXT}]}, "'from' '0' is a str; allowed: an integer"),
+        ({**PART, "mods": [{"from": [0], "to": [1], "to_str": "  "}]}, "'to_str' is '  '; allowed: text"),
+        ({**PART, "mods": [{"from": [0], "to": [1], "to_str": 3}]}, "'to_str' is 3; allowed: text"),
+        ({**PART, "labels": [0.0, 1.5]}, "label 0.0 is a float; allowed: an integer"),
+        ({**PART, "labels": [0, 2**70]}, "out of range; allowed: an integer of 64 bits"),
+        ({**PART, "labels": 3}, "not of the form expected"),
+        ({**PART, "objects_img": [[{**THING, "pos": [0.5, 1.5]}], []]}, r"'pos' \[0.5, 1.5\] is off the image"),
+        ({**PART, "objects_img": [[{**THING, "pos": [float("nan"), 0]}], []]}, "off the image"),
+        ({**PART, "objects_img": [[{**THING, "pos": [0.5]}], []]}, "off the image"),
+        ({**PART, "objects_img": [[{**THING, "pos": ["a", "b"]}], []]}, "off the image"),
+        ({**PART, "objects_img": [[{**THING, "color": "pink"}], []]}, "color 'pink' is unknown; allowed"),
+        ({**PART, "objects_img": [[{**THING, "size": "huge"}], []]}, "size 'huge' is unknown; allowed"),
+        ({**PART, "objects_img": [[{**THING, "shape": []}], []]}, r"shape \[\] is unknown; allowed"),
+        ({**PART, "objects_img": [[{**THING, "color": []}], []]}, "not of the form expected"),
+    ],
+)
+@pytest.mark.parametrize("view", ["2d", "3d"])
+def test_every_fault_of_the_index_names_the_file(tmp_path: Path, part: Any, message: str, view: str) -> None:
+    write(tmp_path, {"train": part})
+    with pytest.raises(ValueError, match=message) as error:
+        read_css(tmp_path, "train", view=view, size=16)
+    assert str(error.value).startswith(str(tmp_path / INDEX))
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kept=st.floats(0, 1, exclude_max=True), at=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
+def test_a_cut_or_damaged_index_is_one_error_that_names_it(tmp_path: Path, kept: float, at: float, value: int) -> None:
+    write(tmp_path, {"train": {**PART, "objects_img": [[THING], []], "labels": [0, 1]}})
+    whole = (tmp_path / INDEX).read_bytes()
+    (tmp_path / INDEX).write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / INDEX))):
+        read_css(tmp_path, "train", view="2d", size=16)
+    place = int(at * len(whole))
+    (tmp_path / INDEX).write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+    said = [str(tmp_path / INDEX)]
+    try:
+        read_css(tmp_path, "train", view="2d", size=16)
+    except ValueError as error:
+        said.append(str(error))
+    assert all(text.startswith(said[0]) for text in said)
+
+
+def test_a_damaged_image_is_named(tmp_path: Path) -> None:
+    write(tmp_path, {"train": PART})
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.full((4, 4), 5140, np.uint16)).save(tmp_path / "images" / "css_train_000000.png")
+    (tmp_path / "images" / "css_train_000001.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(ValueError, match=r"css_train_000001\.png: the image cannot be decoded"):
+        read_css(tmp_path, "train", view="3d", size=16)
+    Image.new("1", (4, 4), 1).save(tmp_path / "images" / "css_train_000001.png")
+    images, _, _ = read_css(tmp_path, "train", view="3d", size=16)
+    assert (images[0] == 20).all()  # 16 bits, scaled
+    assert (images[1] == 255).all()

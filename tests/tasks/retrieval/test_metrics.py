@@ -85,6 +85,49 @@ def test_collapsed_features_rank_last(value: float) -> None:
     assert found.tolist() == [5, 5]  # five images beside the source
 
 
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_features_that_differ_by_rounding_rank_last(data: st.DataObject) -> None:
+    """A gallery of one feature, each copy off by a rounding error: the position must not win the race."""
+    width, count = data.draw(st.integers(1, 40)), data.draw(st.integers(3, 40))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    feature = torch.randn(width, generator=generator, dtype=dtype)
+    noise = torch.randint(-1, 2, (count, width), generator=generator) * torch.finfo(dtype).eps / 2
+    gallery = feature.repeat(count, 1) * (1 + noise)
+    wanted = torch.arange(1, count)
+    queries = torch.randn(1, width, generator=generator, dtype=dtype).repeat(count - 1, 1)
+    sources = torch.zeros(count - 1, dtype=torch.int64)
+    found = ranks(queries, gallery, wanted=wanted, scenes=torch.arange(count), sources=sources)
+    assert found.tolist() == [count - 1] * (count - 1)
+
+
+def test_one_feature_repeated_ranks_last_wherever_the_wanted_one_stands() -> None:
+    feature = torch.tensor([[1.0, 1.0, 3.0]])
+    for wanted in range(1, 5):
+        found = ranks(
+            feature,
+            feature.repeat(5, 1),
+            wanted=torch.tensor([wanted]),
+            scenes=torch.arange(5),
+            sources=torch.tensor([0]),
+        )
+        assert found.tolist() == [4]
+
+
+def test_differences_beyond_rounding_are_no_ties() -> None:
+    angles = 1 + torch.arange(6) * 1e-5  # cosines with the query differ by 8e-6
+    gallery = torch.stack([angles.cos(), angles.sin()], dim=1)
+    found = ranks(
+        torch.tensor([[1.0, 0.0]] * 5),
+        gallery,
+        wanted=torch.arange(1, 6),
+        scenes=torch.arange(6),
+        sources=torch.zeros(5, dtype=torch.int64),
+    )
+    assert found.tolist() == [1, 2, 3, 4, 5]
+
+
 def test_recall_counts() -> None:
     generator = torch.Generator().manual_seed(0)
     found = torch.randint(1, 150, (200,), generator=generator)

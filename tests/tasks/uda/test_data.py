@@ -188,3 +188,88 @@ def test_a_folder_without_a_test_split_or_the_columns_is_refused(tmp_path: Path)
 def test_bad_domains(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_domain(**options)
+
+
+NAMES = {
+    "words": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    "capitals": ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"),
+    "prefixed": tuple(f"digit_{digit}" for digit in range(10)),
+    "classes": tuple(f"class-{digit}" for digit in range(10)),
+    "padded": tuple(f"{digit:03d}" for digit in range(10)),
+    "both": tuple(f"{digit} - {word}" for digit, word in enumerate(("zero", "one", "two", "three", "four"))),
+}
+
+
+@pytest.mark.parametrize("names", NAMES)
+@pytest.mark.parametrize("form", ["images", "saved"])
+def test_the_digit_is_what_the_name_of_the_class_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: str, form: str
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    classes = NAMES[names]
+    folder = tmp_path / "usps"
+    if form == "images":
+        for split in ("train", "test"):
+            for digit, name in enumerate(classes):
+                (folder / split / name).mkdir(parents=True)
+                for row in range(4):
+                    pixels = PillowImage.fromarray(np.full((16, 16), 20 * digit, dtype=np.uint8))
+                    pixels.save(folder / split / name / f"{row}.png")
+    else:  # in an order that is neither the digits' nor the alphabet's
+        order = [*range(1, len(classes)), 0]
+        features = Features({"image": Image(), "label": ClassLabel(names=[classes[digit] for digit in order])})
+        digits = [digit for digit in order for _ in range(4)]
+        images = [PillowImage.fromarray(np.full((16, 16), 20 * digit, dtype=np.uint8)) for digit in digits]
+        rows = {"image": images, "label": [order.index(digit) for digit in digits]}
+        part = Dataset.from_dict(rows, features=features)
+        DatasetDict({"train": part, "test": part}).save_to_disk(str(folder))
+    domain = load_domain("usps", channels=1, size=28, data_dir=str(tmp_path))
+    for part in PARTS:
+        split = getattr(domain, part)
+        assert torch.equal(split.images[:, 0, 5, 5].long(), 20 * split.labels)
+        assert sorted(set(split.labels.tolist())) == list(range(len(classes)))
+
+
+@pytest.mark.parametrize(
+    "names", [("null", "eins"), ("a", "b"), ("1", "one"), ("10", "1"), ("3 or 5", "1"), ("-", "1"), ("someone", "two")]
+)
+def test_classes_whose_names_say_no_digit_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "test"):
+        for name in names:
+            (tmp_path / "usps" / split / name).mkdir(parents=True)
+            PillowImage.new("L", (8, 8)).save(tmp_path / "usps" / split / name / "0.png")
+    with pytest.raises(ValueError, match=r"train of .*usps has classes named \[.*" + names[0] + r".*expected"):
+        load_domain("usps", channels=1, size=28, data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(("labels", "found"), [([0, 10], r"\[0, 10\]"), ([-1, 3], r"\[-1, 3\]"), ([0.5, 1.0], "0.5")])
+def test_labels_that_are_no_digits_are_listed(tmp_path: Path, labels: list, found: str) -> None:
+    images = [PillowImage.new("L", (8, 8))] * 2
+    part = Dataset.from_dict({"image": images, "label": labels}).cast_column("image", Image())
+    DatasetDict({"train": part, "test": part}).save_to_disk(str(tmp_path / "usps"))
+    with pytest.raises(ValueError, match=rf"train of .*usps has labels .*{found}.*expected"):
+        load_domain("usps", channels=1, size=28, data_dir=str(tmp_path))
+
+
+def test_grey_of_16_bits_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "test"):
+        for digit in range(10):
+            (tmp_path / "usps" / split / str(digit)).mkdir(parents=True)
+            for row in range(2):
+                values = np.full((8, 8), 5140 * digit, dtype=np.uint16)
+                PillowImage.fromarray(values).save(tmp_path / "usps" / split / str(digit) / f"{row}.png")
+    test = load_domain("usps", channels=1, size=28, data_dir=str(tmp_path)).test
+    assert torch.equal(test.images[:, 0, 5, 5].long(), 20 * test.labels)
+
+
+def test_a_damaged_image_of_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    digits_on_disk(tmp_path / "usps", mode="L", side=16, per_class=2, form="images")
+    path = tmp_path / "usps" / "train" / "3" / "6.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"3/6\.png.*the image cannot be decoded"):
+        load_domain("usps", channels=1, size=28, data_dir=str(tmp_path))
