@@ -9,11 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Metric(BaseModel):
-    """One metric: `accuracy = "max"`, or `"depth error" = { goal = "min", unit = "cm", margin = 0.5 }` in a suite."""
+    """One metric: `accuracy = "max"`, or `"depth error" = { direction = "min", unit = "cm", margin = 0.5 }` in a suite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    goal: Literal["max", "min"]
+    direction: Literal["max", "min"]
     """Whether more or less of it is better."""
     unit: str = ""
     """Printed beside its name."""
@@ -22,8 +22,8 @@ class Metric(BaseModel):
 
 
 def _from_word(value: Any) -> Any:
-    """A goal alone stands for a metric without unit and margin."""
-    return {"goal": value} if isinstance(value, str) else value
+    """A direction alone stands for a metric without unit and margin."""
+    return {"direction": value} if isinstance(value, str) else value
 
 
 Metrics = dict[str, Annotated[Metric, BeforeValidator(_from_word)]]

@@ -19,7 +19,7 @@ def metrics_of(suite: Suite, runs: Sequence[Run]) -> dict[str, Metric]:
     main = next((run.metric for run in runs if run.metric), None)
     if suite.metrics:
         return dict(suite.metrics)
-    return {} if main is None else {main: Metric(goal="max")}
+    return {} if main is None else {main: Metric(direction="max")}
 
 
 def scores_of(
@@ -70,7 +70,7 @@ def with_verdicts(suite: Suite, rows: Mapping[str, Sequence[Row]], runs: Sequenc
     family = judge(
         scores,
         baseline=suite.baseline,
-        metrics={name: metric.goal for name, metric in metrics.items()},
+        metrics={name: metric.direction for name, metric in metrics.items()},
         margins={name: metric.margin for name, metric in metrics.items() if metric.margin is not None},
         methods=asked,
     )

@@ -110,10 +110,10 @@ def more(results: Results) -> list[str]:
         texts.append(f"One seed shows no spread and decides nothing: run at least {FEW} with `--seeds {FEW}`.")
     without = [name for name, metric in results.metrics.items() if metric.margin is None]
     if without:
-        goal = results.metrics[without[0]].goal
+        direction = results.metrics[without[0]].direction
         texts.append(
             f"No margin is declared for {_listed(without)}, so nothing can be called equivalent. Say which difference "
-            f'matters, in the suite\'s `[metrics]`: `"{without[0]}" = {{ goal = "{goal}", margin = ... }}`.'
+            f'matters, in the suite\'s `[metrics]`: `"{without[0]}" = {{ direction = "{direction}", margin = ... }}`.'
         )
     return texts
 
