@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Metric(BaseModel):
-    """One metric: `accuracy = "max"`, or `"depth error" = { direction = "min", unit = "cm", margin = 0.5 }` in a suite."""
+    """One metric; in a suite `accuracy = "max"` or `depth = { direction = "min", unit = "cm", margin = 0.5 }`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
