@@ -229,7 +229,7 @@ def _markdown(found: Sequence[Outcome], comparisons: int) -> str:
 {comparisons} simulated comparisons in every line, each judged by `mtlgrad.compare.statistics.judge` as a family: every
 method against one baseline, paired by seed. Differences and margins are in units of the spread of a paired difference.
 "correlation" is the share of a score's variance that everybody has in common on a seed, "kinship" the share of the rest
-that the methods have in common and the baseline has not; that all are compared with one baseline correlates them besides.
+that the methods have in common and the baseline has not; one baseline for all correlates them besides.
 "heavy" noise is Student's t with 4 degrees of freedom, "skewed" is exponential.
 The numbers of seeds in the lines about finding are those which a report names for 80 %.
 
