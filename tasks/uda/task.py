@@ -151,6 +151,7 @@ class UDA(Problem):
                 variant=self.variant,
                 settings=self.settings,
                 backbone=self.backbone,
+                target_images=target.train.images,
                 recipe=self.optimization,
                 warmup=self.warmup,
                 seed=seed,
