@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class Call:
     private: Sequence[Tensor] | None
     """Which other parameters may get a gradient; None: every leaf that the losses reach."""
     apply: Literal["shared", "loss"]
+    memory: Literal["fast", "lean"]
+    """What an engine is to be cheap in: backward passes, or memory."""
     groups: Sequence[int] | None
     """How many of the trainable parameters each group has, in order; None: one decision for all."""
     features: Sequence[Tensor] | None
@@ -87,6 +90,12 @@ class Call:
     def device(self) -> torch.device:
         """Where the shared parameters are."""
         return self.shared[0].device
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """First and last (not included) number of the trainable parameters of each group."""
+        ends = list(itertools.accumulate([len(self.trainable)] if self.groups is None else self.groups))
+        return list(zip([0, *ends], ends, strict=False))
 
     def inputs(self) -> list[Tensor] | None:
         """Which parameters a backward pass may reach; None: all of them."""
