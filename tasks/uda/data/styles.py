@@ -1,6 +1,6 @@
 """The same 365 objects drawn by four hands: the domains `noto`, `twemoji`, `fluent` and `openmoji`.
 
-The drawings are emoji, as SVG in one file a style, which `make styles` fetches (see `tasks.uda.data.fetch`). The classes
+The drawings are emoji, as SVG in one file a style, which `make styles` fetches (see `tasks.uda.data.fetch`). Classes
 are ten of Unicode's subgroups of emoji; the objects are those of one code point that all four styles draw, 20 to 63 a
 class. Which they are is in styles.json, by subgroup as Unicode's emoji-test.txt has it.
 """
