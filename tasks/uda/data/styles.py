@@ -103,8 +103,8 @@ def load(name: str, wanted: Request) -> Domain:
     home = HOME if wanted.data_dir is None else Path(wanted.data_dir) / "styles"
     images = rasterised(home / name)
     labels = torch.tensor([label for label, codes in enumerate(OBJECTS.values()) for _ in codes])
-    parts = [Split(images[rows], labels[rows]) for rows in partition()]
-    return Domain(name, *parts, classes=CLASSES)
+    train, validation, test = (Split(images[rows], labels[rows]) for rows in partition())
+    return Domain(name, train, validation, test, CLASSES)
 
 
 def partition() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
