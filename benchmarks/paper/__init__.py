@@ -1,7 +1,7 @@
 """The numbers of Tables 1 to 8 of the gradient-harmonization paper, and where one may stand beside a number of ours.
 
-One file a table: its columns, the averages that it prints and what each is the mean of, and its rows as printed. Where a
-printed average is not the mean of the printed figures, within their rounding, `disagreements` says so.
+One file a table: its columns, the averages that it prints and what each is the mean of, and its rows as printed. Where
+a printed average is not the mean of the printed figures, within their rounding, `disagreements` says so.
 """
 
 from __future__ import annotations
