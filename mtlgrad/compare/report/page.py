@@ -15,6 +15,7 @@ from mtlgrad.compare.report import charts
 from mtlgrad.compare.report.panels import gather
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import utc, write_atomically
+from mtlgrad.compare.sensitivity import HEADINGS, tuned_rows
 from mtlgrad.compare.sentences import WORDS, headline, limitations, more, sentence
 from mtlgrad.compare.suite import Arm
 from mtlgrad.compare.table import (
@@ -47,6 +48,9 @@ def render(results: Results) -> str:
         headline=headline(results),
         more=more(results),
         limitations=limitations(results),
+        tuning=tuned_rows(results),
+        tuning_headings=HEADINGS,
+        budget=results.suite.tuning,
         words=tuple(WORDS),
         facts=_facts(results),
         headings=headings(results),
