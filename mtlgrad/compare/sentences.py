@@ -107,8 +107,11 @@ def more(results: Results) -> list[str]:
             f"be decided with 80 % probability: {numbers}. Run more with `--seeds {max(half, FEW)}`; what is there is "
             "kept." + (" So few seeds say little about a spread: the number is rough." if few else "")
         )
-    elif any(one.pairs.n < 2 for one in undecided):
-        texts.append(f"One seed shows no spread and decides nothing: run at least {FEW} with `--seeds {FEW}`.")
+    elif _fewest(undecided) < FEW:
+        texts.append(
+            f"{_count(_fewest(undecided), 'seed')} of these show no spread and decide nothing: run at least {FEW} with "
+            f"`--seeds {FEW}`; what is there is kept."
+        )
     without = [name for name, metric in results.metrics.items() if metric.margin is None]
     if without:
         direction = results.metrics[without[0]].direction

@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from mtlgrad.compare.report import charts
 from mtlgrad.compare.report.panels import gather
+from mtlgrad.compare.report.tradeoff import trade_offs
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import utc, write_atomically
 from mtlgrad.compare.sensitivity import HEADINGS, tuned_rows
@@ -27,6 +28,7 @@ from mtlgrad.compare.table import (
     notes,
     published,
 )
+from mtlgrad.compare.together import together
 
 PAGE = Path(__file__).parent / "template"
 
@@ -48,6 +50,7 @@ def render(results: Results) -> str:
         headline=headline(results),
         more=more(results),
         limitations=limitations(results),
+        together=together(results),
         tuning=tuned_rows(results),
         tuning_headings=HEADINGS,
         budget=results.suite.tuning,
@@ -115,6 +118,7 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
             for row in rows
             if row.verdicts
         ],
+        "trade_offs": trade_offs(results, arm),
         "bars": charts.final_bars(results, arm),
         "curves": charts.curves(results, arm),
         "times": charts.step_time_bars(results, arm),
