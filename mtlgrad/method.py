@@ -230,3 +230,52 @@ def check_choice(argument: str, value: object, allowed: tuple[str, ...]) -> None
     """Raise ValueError unless `value` is one of `allowed`."""
     if value not in allowed:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def preference_of(value: object, *, positive: bool = False) -> tuple[float, ...] | None:
+    """A preference as a tuple, one number >= 0 a task and not all 0 (`positive`: all > 0); None stays None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the entry that is not allowed.
+    """
+    if value is None:
+        return None
+    check_sequence("preference", value)
+    assert isinstance(value, list | tuple)
+    for k, one in enumerate(value):
+        check_number(f"preference[{k}]", one, low=0)
+        if positive:
+            check_positive(f"preference[{k}]", one)
+    if not any(value):
+        raise ValueError(f"preference must hold a number > 0, got {tuple(value)}")
+    return tuple(value)
+
+
+def vector_of(argument: str, value: object) -> float | tuple[float, ...]:
+    """One finite number for all tasks as it is, or one a task as a tuple."""
+    if not isinstance(value, list | tuple):
+        check_number(argument, value)
+        assert isinstance(value, int | float)
+        return value
+    check_sequence(argument, value)
+    for k, one in enumerate(value):
+        check_number(f"{argument}[{k}]", one)
+    return tuple(value)
+
+
+def sized(traits: Traits, *vectors: object) -> Traits:
+    """`traits` for the number of tasks that the `vectors` (tuples, or anything else for "any number") are made for.
+
+    Raises
+    ------
+    ValueError
+        Where they are of different lengths.
+    """
+    sizes = [len(vector) for vector in vectors if isinstance(vector, tuple)]
+    if not sizes:
+        return traits
+    if len(set(sizes)) > 1:
+        raise ValueError(f"preference and ideal must hold one number per task, got {sizes} numbers")
+    return dataclasses.replace(traits, permutation_equivariant=False, min_tasks=sizes[0], max_tasks=sizes[0])

@@ -107,7 +107,11 @@ def test_mistakes_are_named_in_one_line(tmp_path: Path, old: str, new: str, told
         ('method = "ghpp"', 'method = "ghppp"', "'GH\\+\\+ rotation' in arm 'plain': unknown method 'ghppp'.*known: "),
         ('form = "rotation"', 'form = "spin"', "form must be one of 'published', 'rotation', got 'spin'"),
         ('form = "rotation"', "angle = 1", "unknown argument 'angle'; allowed: lam, form"),
-        ("rate = 0.001", "rat = 0.001", "problem 'tests.compare.linear:Linear' has no option 'rat' \\(did you mean 'rate'\\?\\); known: rate, "),
+        (
+            "rate = 0.001",
+            "rat = 0.001",
+            "problem 'tests.compare.linear:Linear' has no option 'rat' \\(did you mean 'rate'\\?\\); known: rate, ",
+        ),
         ('problem = "tests.compare.linear:Linear"', 'problem = "quadratic"', "unknown problem 'quadratic'; known: "),
     ],
 )
