@@ -99,7 +99,7 @@ def compare(
     """
     if not isinstance(problem, str):
         check_problem(problem)
-    rows, values = _rows(methods)
+    rows, classes = _rows(methods)
     path = problem if isinstance(problem, str) else _path_of(problem)
     suite = _suite(
         {
@@ -127,7 +127,7 @@ def compare(
         parallel=jobs,
         scheduler=scheduler,
         overwrite=overwrite,
-        values=values,
+        methods=classes,
         **settings,
     )
     if code == 130:
@@ -144,24 +144,30 @@ def _suite(keys: dict[str, Any]) -> Suite:
 
 def _rows(
     methods: Sequence[str | Method] | Mapping[str, str | Method],
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The rows of a suite, and by label the methods that no suite can name."""
+) -> tuple[list[dict[str, Any]], dict[str, type[Method]]]:
+    """The rows of a suite, and the classes of methods that the catalog does not have, by what the rows call them."""
     if isinstance(methods, str | Method) or not methods:
         raise TypeError(f"methods must be a list or a mapping of methods, at least one, got {methods!r}")
     named = methods.items() if isinstance(methods, Mapping) else [(_label(method), method) for method in methods]
     rows: list[dict[str, Any]] = []
-    values: dict[str, dict[str, Any]] = {}
+    classes: dict[str, type[Method]] = {}
     for label, method in named:
         if isinstance(method, str):
             rows.append({"label": label, "method": method})
             continue
         found = catalog.as_method(method)  # its error says what to do with a class or another library's method
-        kind = type(found)
-        listed = [name for name, entry in catalog.CATALOG.items() if entry.make is kind]
-        path = listed[0] if listed else f"{kind.__module__}:{kind.__qualname__}"
+        path = _named(found)
         rows.append({"label": label, "method": path, "args": _arguments(found)})
-        values[label] = {"method": found}
-    return rows, values
+        if ":" in path:
+            classes[path] = type(found)
+    return rows, classes
+
+
+def _named(method: Method) -> str:
+    """Its name in the catalog, or where its class is."""
+    kind = type(method)
+    listed = [name for name, entry in catalog.CATALOG.items() if entry.make is kind]
+    return listed[0] if listed else f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _label(method: str | Method) -> str:
@@ -170,11 +176,15 @@ def _label(method: str | Method) -> str:
 
 
 def _arguments(method: Method) -> dict[str, Any]:
-    """Its hyperparameters, those that have no form in JSON by their repr."""
+    """Its hyperparameters as a suite has them: a method inside is a table."""
+    values = {one.name: getattr(method, one.name) for one in dataclasses.fields(method)}  # type: ignore[arg-type]
     return {
-        one.name: value if isinstance(value, str | int | float | bool | type(None)) else repr(value)
-        for one in dataclasses.fields(method)  # type: ignore[arg-type]
-        for value in [getattr(method, one.name)]
+        name: {"method": _named(value), **_arguments(value)}
+        if isinstance(value, Method)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for name, value in values.items()
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import Any
 
 from rich.console import Console
 
+from mtlgrad import Method
 from mtlgrad.compare.environment import versions
 from mtlgrad.compare.progress import display
 from mtlgrad.compare.registry import Registry, located
 from mtlgrad.compare.report.page import write_report
-from mtlgrad.compare.results import load_results, of_other_settings, save_suite
+from mtlgrad.compare.results import load_results, of_other_settings, read_runs, save_suite
 from mtlgrad.compare.run import Job, jobs_of
-from mtlgrad.compare.schema import write_atomically
+from mtlgrad.compare.schema import Run, write_atomically
+from mtlgrad.compare.stages import rounds, unfold
 from mtlgrad.compare.suite import Suite, SuiteError
 from mtlgrad.compare.sweep import SchedulerError, default_jobs, sweep
 from mtlgrad.compare.table import markdown, show, summary
@@ -35,7 +37,7 @@ def carry_out(
     parallel: int | None = None,
     scheduler: str | None = None,
     overwrite: bool = False,
-    values: dict[str, dict[str, Any]] | None = None,
+    methods: Mapping[str, type[Method]] | None = None,
     **settings: Any,
 ) -> int:
     """Make what is missing of a suite, show what came out.
@@ -54,8 +56,8 @@ def carry_out(
         As in `sweep`; None: one run per core.
     overwrite:
         Finished results of other settings may be replaced.
-    values:
-        By label, fields of its jobs that are values rather than names.
+    methods:
+        The classes of methods that were given as values, by what the suite calls them.
     settings:
         Further fields of every job.
 
@@ -69,8 +71,15 @@ def carry_out(
     SuiteError
         A request that cannot be met, in one line.
     """
-    jobs = [replace(job, **(values or {}).get(job.identity.label, {})) for job in jobs_of(chosen, folder, known=known)]
-    jobs = [replace(job, **settings) for job in jobs]
+
+    def jobs_for(some: Suite) -> list[Job]:
+        made = jobs_of(some, folder, known=known, **settings)
+        return [replace(job, method=(methods or {}).get(job.identity.method)) for job in made]
+
+    def read() -> list[Run]:
+        return [run for run in read_runs(folder) if run is not None]
+
+    jobs = jobs_for(unfold(chosen, read()))
     check(jobs)
     versions(jobs[0].source)  # of the code that is loaded, not of what the tree holds by the end
     others = of_other_settings(folder, whole)
@@ -79,15 +88,12 @@ def carry_out(
             f"{folder} holds {others} finished results of other settings, to be replaced or left out of the table: "
             "choose another folder with --out, give the suite another name, or say --overwrite"
         )
-    missing = [job for job in jobs if not job.finished()]
-    at_once = max(1, min(parallel or default_jobs(), len(missing)))
-    todo = [replace(job, jobs=at_once) for job in missing]
     try:
         save_suite(whole, folder)
     except OSError as error:
         raise SuiteError(f"--out {folder.parent}: cannot be written: {error.strerror}") from error
     console.print(whole.title or whole.name, style="bold", markup=False)
-    there = len(jobs) - len(todo)
+    there = sum(job.finished() for job in jobs)
     console.print(f"{len(jobs)} runs, {there} there already; {folder}", style="dim", markup=False, highlight=False)
     outdated = sum(job.outdated() for job in jobs)
     if outdated:
@@ -96,10 +102,14 @@ def carry_out(
         )
     failed = 0
     try:
-        with _terminated_like_interrupted(), display(console, todo) as shown:
-            for job, outcome in sweep(todo, parallel=at_once, scheduler=scheduler, waiting=_Waiting(console)):
-                shown.done(job, outcome)
-                failed += outcome.status == "failed"
+        for missing in rounds(chosen, read, jobs_for):  # tuning and controls wait for results
+            check(missing)
+            at_once = max(1, min(parallel or default_jobs(), len(missing)))
+            todo = [replace(job, jobs=at_once) for job in missing]
+            with _terminated_like_interrupted(), display(console, todo) as shown:
+                for job, outcome in sweep(todo, parallel=at_once, scheduler=scheduler, waiting=_Waiting(console)):
+                    shown.done(job, outcome)
+                    failed += outcome.status == "failed"
     except KeyboardInterrupt:
         print("\nInterrupted. What is done is kept: resume with the same command.", file=sys.stderr)
         return 130

@@ -67,8 +67,8 @@ class Job:
     """The problems that have a name, or are in a file, with where they are imported from."""
     problem: Found | None = None
     """The problem itself, where it was given as a value; None: it is imported."""
-    method: Method | None = None
-    """Likewise the method."""
+    method: type[Method] | None = None
+    """Likewise the class of the method."""
     metrics: tuple[str, ...] = ()
     """What a function must return, the main metric first."""
 
@@ -128,18 +128,13 @@ class Job:
 
     def make_method(self) -> Method:
         if self.method is not None:
-            return self.method
+            return self.method(**self.identity.method_args)
         return make_method(self.known.get(self.identity.method, self.identity.method), self.identity.method_args)
 
 
 def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
     """All runs of a suite, seed by seed, so that an early look at the results has every method."""
-    return [
-        Job(suite.identity(arm, row, seed), folder, metrics=tuple(suite.metrics), **shared)
-        for seed in suite.seeds
-        for arm in suite.arms
-        for row in suite.methods
-    ]
+    return [Job(identity, folder, metrics=tuple(suite.metrics), **shared) for identity in suite.identities()]
 
 
 def attempt(job: Job) -> Run | None:
