@@ -18,13 +18,12 @@ from tasks.pictures import png
 from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES
 from tasks.uda.data import (
-    CLASSES,
     Batches,
     Domain,
     Split,
     check_pair,
     image_shape,
-    load_domain,
+    load_pair,
     normalize,
 )
 from tasks.uda.schedules import SHORT, Recipe
@@ -33,6 +32,7 @@ from tasks.uda.systems import SYSTEMS, Batch, Setting, System
 RECIPES = ("short", "published")
 _EVALUATION_BATCH = 1000
 _SAMPLES_PER_CLASS = 4
+_CLASSES_SHOWN = 12
 
 
 @dataclass(kw_only=True, eq=False)
@@ -42,7 +42,7 @@ class UDA(Problem):
     Parameters
     ----------
     source, target:
-        Two different domains: `font`, `optical` (built in), `mnist`, `usps`, `svhn` (from `data_dir`).
+        Two different domains, by their names in `tasks.uda.data.DOMAINS`, of the same classes.
     method, variant:
         A system by its name in `tasks.uda.systems.SYSTEMS`, and which of its `variants`.
     settings:
@@ -63,8 +63,10 @@ class UDA(Problem):
     data_seed:
         Of what is rendered. Not the run's seed: all runs see the same images.
     data_dir:
-        Folder that holds a folder per domain, for `mnist`, `usps` and `svhn`; given exactly when one of them is asked
-        for.
+        Folder that holds what the domains are read from, where they are not built in (see the README); "hub": MNIST,
+        USPS and SVHN from the Hugging Face hub.
+    protocol:
+        Which images of MNIST, USPS and SVHN are trained on; see `tasks.uda.data.PROTOCOLS`.
 
     Raises
     ------
@@ -96,9 +98,16 @@ class UDA(Problem):
     warmup: int | None = None
     data_seed: int = 0
     data_dir: str | None = None
+    protocol: str = "held-out"
 
     def __post_init__(self) -> None:
-        check_pair(self.source, self.target, batch_size=self.batch_size, data_dir=self.data_dir)
+        check_pair(
+            self.source,
+            self.target,
+            batch_size=self.batch_size,
+            data_dir=self.data_dir,
+            protocol=self.protocol,
+        )
         one_of("method", self.method, SYSTEMS)
         one_of("variant", self.variant, SYSTEMS[self.method].variants)
         check_settings(self.method, self.settings)
@@ -130,9 +139,8 @@ class UDA(Problem):
 
     def setup(self, *, seed: int, device: torch.device) -> None:
         channels, size = image_shape(self.source, self.target)
-        source, target = (
-            load_domain(name, channels=channels, size=size, seed=self.data_seed, data_dir=self.data_dir)
-            for name in (self.source, self.target)
+        source, target = load_pair(
+            self.source, self.target, seed=self.data_seed, data_dir=self.data_dir, protocol=self.protocol
         )
         self._domains: dict[str, Domain] = {"source": source, "target": target}
         self._device = device
@@ -146,7 +154,7 @@ class UDA(Problem):
             Setting(
                 channels=channels,
                 size=size,
-                classes=CLASSES,
+                classes=len(source.classes),
                 steps=self.steps,
                 variant=self.variant,
                 settings=self.settings,
@@ -204,14 +212,14 @@ class UDA(Problem):
 
     def exhibits(self) -> dict[str, Any]:
         """Samples of both domains, and the accuracy per class on their test parts."""
-        classes = list(range(CLASSES))
+        classes = list(range(len(self._domains["source"].classes)))
         series = {}
         for role, domain in self._domains.items():
             right = self._predict(domain.test) == domain.test.labels
             per_class = [100 * right[domain.test.labels == digit].double().mean().item() for digit in classes]
             series[f"{domain.name} ({role})"] = {"x": classes, "y": per_class}
         images = [
-            {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain.train)}
+            {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain)}
             for role, domain in self._domains.items()
         ]
         return {
@@ -220,11 +228,12 @@ class UDA(Problem):
         }
 
 
-def _grid(split: Split) -> str:
-    """A base64 PNG: one column per class, the first images of each."""
-    columns = [
-        torch.cat(list(split.images[split.labels == digit][:_SAMPLES_PER_CLASS]), dim=1) for digit in range(CLASSES)
-    ]
+def _grid(domain: Domain) -> str:
+    """A base64 PNG: one column per class, the first images of each; of many classes the first."""
+    split = domain.train
+    rows = [(split.labels == kind).nonzero().flatten()[:_SAMPLES_PER_CLASS] for kind in range(len(domain.classes))]
+    shown = min(len(some) for some in rows)
+    columns = [torch.cat(list(split.images[some[:shown]]), dim=1) for some in rows[:_CLASSES_SHOWN]]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()
     return png(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
 
