@@ -29,12 +29,16 @@ from tasks.uda.data import (
     load_domain,
     normalize,
 )
+from tasks.uda.losses import Gaussian, kernel_mmd, separability
 from tasks.uda.schedules import SHORT, Recipe
 from tasks.uda.systems import SYSTEMS, Batch, Setting, System
 
 RECIPES = ("short", "published")
 _EVALUATION_BATCH = 1000
 _SAMPLES_PER_CLASS = 4
+_COMPARED = 150  # images a domain between which the MMD is measured: its kernel holds all pairs at once
+_SHOWN = 150  # images a domain whose features a run leaves
+_AXES = 10
 
 
 @dataclass(kw_only=True, eq=False)
@@ -179,10 +183,18 @@ class UDA(Problem):
         return self.system.iterate(Batch(images, labels, unlabelled), index)
 
     def evaluate(self) -> dict[str, float]:
-        """Percent correct on the test parts of the target (`accuracy`) and the source (`source_accuracy`)."""
+        """How the system does on the test parts of both domains.
+
+        `accuracy` and `source_accuracy`, in percent; of the features, `mmd` between the domains (some rows of each)
+        and `separability`, max J(W), of the target's true classes.
+        """
+        target = self._domains["target"].test
+        pair = [self._features(self._domains[role].test, _COMPARED) for role in ("source", "target")]
         return {
-            "accuracy": self._accuracy(self._domains["target"].test),
+            "accuracy": self._accuracy(target),
             "source_accuracy": self._accuracy(self._domains["source"].test),
+            "mmd": kernel_mmd([pair[0]], [pair[1]], [Gaussian()]).item(),
+            "separability": separability(self._features(target), target.labels, classes=self.system.setting.classes),
         }
 
     def validation_score(self) -> float:
@@ -201,6 +213,15 @@ class UDA(Problem):
             ]
         return torch.cat(predictions).cpu()
 
+    def _features(self, split: Split, rows: int | None = None) -> Tensor:
+        """Features of the first rows of a part (None: of all), in evaluation mode, [N, width] on the CPU."""
+        with evaluating(self.system.networks), torch.no_grad():
+            found = [
+                self.system.features(normalize(images.to(self._device))).cpu()
+                for images in split.images[:rows].split(_EVALUATION_BATCH)
+            ]
+        return torch.cat(found)
+
     def state_dict(self) -> dict[str, Any]:
         # a copy: the parts' own dictionaries alias tensors that training goes on to overwrite
         return copy.deepcopy({name: part.state_dict() for name, part in self._stateful().items()})
@@ -217,7 +238,7 @@ class UDA(Problem):
         }
 
     def exhibits(self) -> dict[str, Any]:
-        """Samples of both domains, and the accuracy per class on their test parts."""
+        """Samples of both domains, accuracy and confusion of classes on their test parts, and some features."""
         classes = list(range(CLASSES))
         series = {}
         for role, domain in self._domains.items():
@@ -228,9 +249,28 @@ class UDA(Problem):
             {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain.train)}
             for role, domain in self._domains.items()
         ]
+        target = self._domains["target"].test
+        predicted = self._predict(target)
+        counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+        counts.index_put_((target.labels, predicted), torch.ones_like(predicted), accumulate=True)
         return {
             "domains": {"kind": "images", "images": images},
             "accuracy per class": {"kind": "lines", "x": "digit", "y": "accuracy (%)", "series": series},
+            "confusion": {"kind": "data", "classes": [str(one) for one in classes], "values": counts.tolist()},
+            "features": self._sampled_features(),
+        }
+
+    def _sampled_features(self) -> dict[str, Any]:
+        """Features of some test images of both domains, on their first principal axes: what a picture of them needs."""
+        parts = {role: domain.test for role, domain in self._domains.items()}
+        rows = torch.cat([self._features(part, _SHOWN) for part in parts.values()]).double()
+        _, _, axes = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+        values = (rows - rows.mean(dim=0)) @ axes[:_AXES].T
+        return {
+            "kind": "data",
+            "values": [[round(value, 3) for value in row] for row in values.tolist()],
+            "domain": [self._domains[role].name for role, part in parts.items() for _ in part.labels[:_SHOWN]],
+            "label": [int(label) for part in parts.values() for label in part.labels[:_SHOWN]],
         }
 
 
