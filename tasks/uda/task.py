@@ -18,11 +18,11 @@ from tasks.pictures import png
 from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES
 from tasks.uda.data import (
-    CLASSES,
     Batches,
     Domain,
     Split,
     check_pair,
+    classes_of,
     image_shape,
     load_domain,
     normalize,
@@ -46,7 +46,7 @@ class UDA(Problem):
     Parameters
     ----------
     source, target:
-        Two different domains: `font`, `optical` (built in), `mnist`, `usps`, `svhn` (from `data_dir`).
+        Two different domains of the same classes, by their names in `tasks.uda.data.DOMAINS`.
     method, variant:
         A system by its name in `tasks.uda.systems.SYSTEMS`, and which of its `variants`.
     settings:
@@ -150,7 +150,7 @@ class UDA(Problem):
             Setting(
                 channels=channels,
                 size=size,
-                classes=CLASSES,
+                classes=len(classes_of(self.source, self.target)),
                 steps=self.steps,
                 variant=self.variant,
                 settings=self.settings,
@@ -225,24 +225,24 @@ class UDA(Problem):
 
     def exhibits(self) -> dict[str, Any]:
         """Samples of both domains, accuracy and confusion of classes on their test parts, and some features."""
-        classes = list(range(CLASSES))
+        names = list(classes_of(self.source, self.target))
         series = {}
         for role, domain in self._domains.items():
             right = self._predict(domain.test) == domain.test.labels
-            per_class = [100 * right[domain.test.labels == digit].double().mean().item() for digit in classes]
-            series[f"{domain.name} ({role})"] = {"x": classes, "y": per_class}
+            per_class = [100 * right[domain.test.labels == digit].double().mean().item() for digit in range(len(names))]
+            series[f"{domain.name} ({role})"] = {"x": names, "y": per_class}
         images = [
-            {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain.train)}
+            {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain.train, len(names))}
             for role, domain in self._domains.items()
         ]
         target = self._domains["target"].test
         predicted = self._predict(target)
-        counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+        counts = torch.zeros(len(names), len(names), dtype=torch.int64)
         counts.index_put_((target.labels, predicted), torch.ones_like(predicted), accumulate=True)
         return {
             "domains": {"kind": "images", "images": images},
-            "accuracy per class": {"kind": "lines", "x": "digit", "y": "accuracy (%)", "series": series},
-            "confusion": {"kind": "data", "classes": [str(one) for one in classes], "values": counts.tolist()},
+            "accuracy per class": {"kind": "lines", "x": "class", "y": "accuracy (%)", "series": series},
+            "confusion": {"kind": "data", "classes": names, "values": counts.tolist()},
             "features": self._sampled_features(),
         }
 
@@ -260,10 +260,10 @@ class UDA(Problem):
         }
 
 
-def _grid(split: Split) -> str:
+def _grid(split: Split, classes: int) -> str:
     """A base64 PNG: one column per class, the first images of each."""
     columns = [
-        torch.cat(list(split.images[split.labels == digit][:_SAMPLES_PER_CLASS]), dim=1) for digit in range(CLASSES)
+        torch.cat(list(split.images[split.labels == digit][:_SAMPLES_PER_CLASS]), dim=1) for digit in range(classes)
     ]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()
     return png(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
