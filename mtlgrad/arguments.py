@@ -16,7 +16,9 @@ Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
 Scale = float | torch.amp.GradScaler
 
 
-def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, diagnose_every: int) -> None:
+def check_choices(
+    method: Method, apply: str, groups: Groups | None, memory: str, seed: int, diagnose_every: int
+) -> None:
     if not isinstance(method, Scalarizer | GradientAggregator):
         hint = f"; did you mean {method.__name__}()?" if isinstance(method, type) else ""
         raise TypeError(f"method must be a Scalarizer or a GradientAggregator, got {method!r}{hint}")
@@ -30,6 +32,8 @@ def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, 
         raise ValueError(f"groups= cuts up the parameters, and {method.name} works at the shared representation")
     if groups is not None and isinstance(method, Scalarizer):
         raise ValueError(f"groups= needs a method that reads gradients, and {method.name} reads losses only")
+    if memory not in ("fast", "lean"):
+        raise ValueError(f"memory must be 'fast' or 'lean', got {memory!r}")
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an int, got {seed!r}")
     check_integer("diagnose_every (0: never)", diagnose_every, low=0)

@@ -60,6 +60,9 @@ class Balancer:
     groups:
         None: one decision for all shared parameters. "tensor": one per parameter tensor. A mapping of names to
         parameters: one per group; together the groups must hold exactly the shared parameters.
+    memory:
+        "fast": the way with the fewest backward passes whose extra memory is there. "lean": the one with the least
+        memory, where weights suffice at most m times the longest shared parameter, for more passes.
     seed:
         Seeds the generator that stochastic methods draw from, an int.
     diagnose_every:
@@ -91,12 +94,14 @@ class Balancer:
         tasks: Sequence[str] | None = None,
         apply: Literal["shared", "loss"] = "shared",
         groups: Groups | None = None,
+        memory: Literal["fast", "lean"] = "fast",
         seed: int = 0,
         diagnose_every: int = 0,
     ) -> None:
-        check_choices(method, apply, groups, seed, diagnose_every)
+        check_choices(method, apply, groups, memory, seed, diagnose_every)
         self.method = method
         self.apply = apply
+        self.memory = memory
         self.diagnose_every = diagnose_every
         self._modules, given = shared_parameters(shared)
         self._group_names, self._group_sizes, self._shared = grouped(groups, given)
@@ -285,6 +290,7 @@ class Balancer:
             modules=self._modules,
             private=self._private,
             apply=self.apply,
+            memory=self.memory,
             groups=self._group_sizes,
             features=representations(self.method, features, self._window is not None, bool(self._group_names)),
             states=self._states,

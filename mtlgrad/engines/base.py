@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Call:
     private: Sequence[Tensor] | None
     """Which other parameters may get a gradient; None: every leaf that the losses reach."""
     apply: Literal["shared", "loss"]
+    memory: Literal["fast", "lean"]
+    """What an engine is to be cheap in: backward passes, or memory."""
     groups: Sequence[int] | None
     """How many of the shared parameters each group has, in order; None: one decision for all."""
     features: Sequence[Tensor] | None
@@ -74,6 +77,12 @@ class Call:
     def trainable(self) -> list[Tensor]:
         """The shared parameters that require a gradient."""
         return [p for p in self.shared if p.requires_grad]
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """First and last (not included) number of the shared parameters of each group."""
+        ends = list(itertools.accumulate([len(self.shared)] if self.groups is None else self.groups))
+        return list(zip([0, *ends], ends, strict=False))
 
     def inputs(self) -> list[Tensor] | None:
         """Which parameters a backward pass may reach; None: all of them."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.engines.base import Call
+from mtlgrad.engines.graph import Graph, Node
 from mtlgrad.gradients import TaskGradients
 
 
@@ -49,6 +50,18 @@ def weighted_pass_if_finite(call: Call, weights: Tensor) -> Tensor:
     gradients = [p.grad for p in call.shared if p.grad is not None]
     finite = [(g._values() if g.is_sparse else g).isfinite().all() for g in gradients]
     return torch.stack([call.values.isfinite().all().to(call.shared[0].device), *finite]).all()
+
+
+def private_leaves(call: Call, graph: Graph) -> list[Node]:
+    """The nodes of the private parameters that the losses reach."""
+    shared = {id(p) for p in call.shared}
+    allowed = None if call.private is None else {id(p) for p in call.private}
+    return [leaf for name, leaf in graph.leaves.items() if name not in shared and (allowed is None or name in allowed)]
+
+
+def accumulate(leaf: Node, gradient: Tensor) -> None:
+    """Into the `.grad` of a leaf's node, as a backward pass would, hooks after accumulation included."""
+    leaf(gradient)
 
 
 def scaled(direction: Tensor, call: Call) -> Tensor:
