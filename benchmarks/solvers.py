@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.arguments import at_least, output_file
-from benchmarks.compare import make_console
-from benchmarks.environment import provenance, versions
-from benchmarks.schema import write_atomically
-from benchmarks.table import piped
 from mtlgrad import reference
+from mtlgrad.compare.command.arguments import at_least, output_file
+from mtlgrad.compare.command.console import make_console
+from mtlgrad.compare.environment import provenance, versions
+from mtlgrad.compare.schema import write_atomically
+from mtlgrad.compare.table import piped
 from mtlgrad.solvers import (
     bargaining_residual,
     bargaining_weights,

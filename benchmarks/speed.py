@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mtlgrad
-from benchmarks.arguments import at_least, output_file
-from benchmarks.compare import make_console
-from benchmarks.environment import provenance, versions
-from benchmarks.schema import write_atomically
-from benchmarks.table import piped
 from benchmarks.timing import Quartiles, ratio, take_turns
 from mtlgrad import catalog
+from mtlgrad.compare.command.arguments import at_least, output_file
+from mtlgrad.compare.command.console import make_console
+from mtlgrad.compare.environment import provenance, versions
+from mtlgrad.compare.schema import write_atomically
+from mtlgrad.compare.table import piped
 from mtlgrad.linalg import combine, gram
 
 HELP = "what a decision costs, beside torchjd and beside the least it could cost"

@@ -11,9 +11,9 @@ import functools
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -74,6 +74,8 @@ class Method(ABC):
     """
 
     reads: ClassVar[Reads]
+    per_task: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters that may be tuples with one number for each task."""
     search_space: ClassVar[Mapping[str, Space]] = {}
     """Where each hyperparameter that a comparison may tune is looked for; the defaults are in it.
 
@@ -122,6 +124,24 @@ class Method(ABC):
         shown = [f for f in fields if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default]
         inner = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
         return f"{type(self).__name__}({inner})" if inner else type(self).__name__
+
+    def among(self, present: Sequence[int]) -> Self:
+        """This method for the tasks at the positions `present` alone, their hyperparameters with them.
+
+        What belongs to one task each (`per_task`, and those of an inner method) is picked out; the rest stays.
+
+        >>> from mtlgrad import Fixed
+        >>> Fixed((1.0, 0.5, 2.0)).among([0, 2])
+        Fixed(weights=(1.0, 2.0))
+        """
+        changed: dict[str, Any] = {}
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]  # every member is a dataclass
+            value = getattr(self, one.name)
+            if isinstance(value, Method):
+                changed[one.name] = value.among(present)
+            elif one.name in self.per_task and isinstance(value, list | tuple):
+                changed[one.name] = tuple(value[k] for k in present)
+        return dataclasses.replace(self, **changed) if changed else self  # type: ignore[type-var]
 
     def check_tasks(self, m: int) -> None:
         """Raise ValueError when this method is not defined for `m` tasks."""
@@ -230,3 +250,52 @@ def check_choice(argument: str, value: object, allowed: tuple[str, ...]) -> None
     """Raise ValueError unless `value` is one of `allowed`."""
     if value not in allowed:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def preference_of(value: object, *, positive: bool = False) -> tuple[float, ...] | None:
+    """A preference as a tuple, one number >= 0 a task and not all 0 (`positive`: all > 0); None stays None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the entry that is not allowed.
+    """
+    if value is None:
+        return None
+    check_sequence("preference", value)
+    assert isinstance(value, list | tuple)
+    for k, one in enumerate(value):
+        check_number(f"preference[{k}]", one, low=0)
+        if positive:
+            check_positive(f"preference[{k}]", one)
+    if not any(value):
+        raise ValueError(f"preference must hold a number > 0, got {tuple(value)}")
+    return tuple(value)
+
+
+def vector_of(argument: str, value: object) -> float | tuple[float, ...]:
+    """One finite number for all tasks as it is, or one a task as a tuple."""
+    if not isinstance(value, list | tuple):
+        check_number(argument, value)
+        assert isinstance(value, int | float)
+        return value
+    check_sequence(argument, value)
+    for k, one in enumerate(value):
+        check_number(f"{argument}[{k}]", one)
+    return tuple(value)
+
+
+def sized(traits: Traits, *vectors: object) -> Traits:
+    """`traits` for the number of tasks that the `vectors` (tuples, or anything else for "any number") are made for.
+
+    Raises
+    ------
+    ValueError
+        Where they are of different lengths.
+    """
+    sizes = [len(vector) for vector in vectors if isinstance(vector, tuple)]
+    if not sizes:
+        return traits
+    if len(set(sizes)) > 1:
+        raise ValueError(f"preference and ideal must hold one number per task, got {sizes} numbers")
+    return dataclasses.replace(traits, permutation_equivariant=False, min_tasks=sizes[0], max_tasks=sizes[0])

@@ -18,7 +18,7 @@ NOT_TUNED = {
     "main", "task",  # which task is meant
     "preference", "floor", "ideal", "window", "alignment", "discriminability",  # what the problem is, or was measured
     "byzantine", "selected", "trim",  # how many tasks are taken for outliers
-    "warmup", "log_variance",  # where a run starts
+    "warmup", "log_variance", "base", "solutions",  # where a run starts
     "inner", "order", "form", "rescale",  # which method it is
     "momentum", "steps",  # of an inner solver
 }  # fmt: skip

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from mtlgrad.engines.at_features import AtFeatures
 from mtlgrad.engines.base import Call, Cost, Engine
+from mtlgrad.engines.layerwise import Layerwise
 from mtlgrad.engines.per_task import PerTask
 from mtlgrad.engines.scalarized import Scalarized
 from mtlgrad.engines.settled import Settled
 
-ENGINES: tuple[type[Engine], ...] = (Scalarized, Settled, AtFeatures, PerTask)
+ENGINES: tuple[type[Engine], ...] = (Scalarized, Settled, AtFeatures, Layerwise, PerTask)
 """Every way there is. Of two that cost the same the first is taken."""
 
 

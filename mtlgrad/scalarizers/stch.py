@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mtlgrad.method import Traits, check_number, check_positive, check_sequence
+from mtlgrad.method import Traits, check_positive, preference_of, sized, vector_of
 from mtlgrad.scalarizers.base import Scalarizer
 from mtlgrad.spaces import LogUniform, Simplex, searched
 
@@ -45,6 +44,8 @@ class STCH(Scalarizer):
     the definition of g^(STCH).
     """
 
+    per_task = ("preference", "ideal")
+
     mu: float = 1.0
     preference: tuple[float, ...] | None = None
     ideal: float | tuple[float, ...] = 0.0
@@ -53,29 +54,13 @@ class STCH(Scalarizer):
 
     def __post_init__(self) -> None:
         check_positive("mu", self.mu)
-        if self.preference is not None:
-            check_sequence("preference", self.preference)
-            object.__setattr__(self, "preference", tuple(self.preference))
-            for k, one in enumerate(self.preference):
-                check_positive(f"preference[{k}]", one)
-        if isinstance(self.ideal, Sequence):
-            object.__setattr__(self, "ideal", tuple(self.ideal))
-            for k, one in enumerate(self.ideal):
-                check_number(f"ideal[{k}]", one)
-        else:
-            check_number("ideal", self.ideal)
-        if len(set(self._sizes())) > 1 or 0 in self._sizes():
-            raise ValueError(f"preference and ideal must hold one number per task, got {self._sizes()} numbers")
-
-    def _sizes(self) -> list[int]:
-        return [len(field) for field in (self.preference, self.ideal) if isinstance(field, tuple)]
+        object.__setattr__(self, "preference", preference_of(self.preference, positive=True))
+        object.__setattr__(self, "ideal", vector_of("ideal", self.ideal))
+        sized(Traits(), self.preference, self.ideal)
 
     @property
     def traits(self) -> Traits:
-        if not self._sizes():
-            return Traits(needs_losses=True)
-        m = self._sizes()[0]
-        return Traits(needs_losses=True, permutation_equivariant=False, min_tasks=m, max_tasks=m)
+        return sized(Traits(needs_losses=True), self.preference, self.ideal)
 
     def _weights(self, losses: Tensor, *, generator: torch.Generator | None) -> Tensor:
         m = len(losses)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tasks import checks
+from mtlgrad.compare import checks
 from tasks.detection.config import CONFIGS, STAGES, Stage
 from tasks.detection.decoding import decode
 from tasks.detection.losses import detection_losses

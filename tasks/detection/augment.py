@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from tasks.checks import boolean, number
+from mtlgrad.compare.checks import boolean, number
 from tasks.detection.verdicts import overlaps
 
 MIN_OVERLAPS = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from tasks import checks
+from mtlgrad.compare import checks
 
 Fusion = Literal["product", "sum"]
 Layer = Literal["basic", "bottleneck"]

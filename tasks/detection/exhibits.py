@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tasks import checks
+from mtlgrad.compare import checks
 from tasks.detection.verdicts import Detections, Truth, judge
 from tasks.pictures import png
 

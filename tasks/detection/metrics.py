@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import checks
+from mtlgrad.compare import checks
 from tasks.detection.verdicts import Detections, Truth, judge, surest_first
 
 THRESHOLDS = tuple(k / 20 for k in range(10, 20))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import ResNetModel
 
-from tasks import checks
+from mtlgrad.compare import checks
 from tasks.detection.backbone import Encoder, resnet
 from tasks.detection.config import CONFIGS, STAGES, Config, Fusion, Prediction, Stage
 from tasks.detection.layers import Body, Decoder, Deconvolution, Head

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from sklearn.datasets import load_sample_images
 
-from tasks.checks import integer, one_of
+from mtlgrad.compare.checks import integer, one_of
 from tasks.detection.glyphs import CLASSES, FACES, cover, outline
 from tasks.detection.voc import Annotated, write_voc
 

@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 import torch
 
-from tasks.base import Phase, Task
-from tasks.checks import boolean, integer, number, one_of, text_or_none
-from tasks.checks import seed as check_seed
+from mtlgrad.compare.checks import boolean, integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import seed as check_seed
+from mtlgrad.compare.problem import Phase, Problem
 from tasks.detection.config import CONFIGS, Fusion, Prediction, Stage
 from tasks.detection.data import Collection, Parts, batch, evaluation_images, load
 from tasks.detection.decoding import decode
@@ -36,7 +36,7 @@ _SHOWN = 4  # test images in the report
 
 
 @dataclass(kw_only=True, eq=False)
-class Detection(Task):
+class Detection(Problem):
     """DSSD: find the objects in an image and say what they are; task 1 *localisation*, task 2 *classification*.
 
     Shared are backbone, extra layers, deconvolutions and prediction modules; private are the two last convolutions of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import checks
+from mtlgrad.compare import checks
 
 
 @dataclass(frozen=True, eq=False)

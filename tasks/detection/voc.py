@@ -17,8 +17,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image
 
+from mtlgrad.compare.checks import boolean, one_of
 from tasks import images
-from tasks.checks import boolean, one_of
 from tasks.images import ImageError
 
 VOC_CLASSES = (

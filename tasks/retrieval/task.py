@@ -11,9 +11,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from tasks.base import Phase, Task
-from tasks.checks import boolean, integer, number, one_of, text_or_none
-from tasks.checks import seed as check_seed
+from mtlgrad.compare.checks import boolean, integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import seed as check_seed
+from mtlgrad.compare.problem import Phase, Problem
 from tasks.networks import evaluating
 from tasks.retrieval.attack import gaussian, pgd
 from tasks.retrieval.css import VIEWS
@@ -40,7 +40,7 @@ _Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(kw_only=True, eq=False)
-class Retrieval(Task):
+class Retrieval(Problem):
     """TIRG on CSS: find the image that a source image becomes by a text; judged on clean and on attacked sources.
 
     Parameters

@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Phase, Task
-from tasks.checks import integer, number, one_of
-from tasks.toy.problems import PROBLEMS, Problem
+from mtlgrad.compare.checks import integer, number, one_of
+from mtlgrad.compare.problem import Phase, Problem
+from tasks.toy import problems
+from tasks.toy.problems import PROBLEMS
 
 Optimizer = Literal["adam", "sgd"]
 Decisions = Literal["tensor", "joint", "phase"]
@@ -22,7 +23,7 @@ _ON_FRONT = 101
 _GRID = 61  # Points along each axis of the contour plot.
 
 
-class Toy(Task):
+class Toy(Problem):
     """Runs one problem from one of its starts, or from all of them at once and each for itself.
 
     All starts in one run take the same settings, and every decision is the one that a run from that start alone would
@@ -51,7 +52,7 @@ class Toy(Task):
     Examples
     --------
     >>> import mtlgrad
-    >>> from tasks.loop import train
+    >>> from mtlgrad.compare.loop import train
     >>> history = train(Toy(problem="convex"), mtlgrad.MGDA(), seed=0, evaluate_every=200)
     >>> history.final.metrics["reached"], history.final.metrics["reached_1"]
     (2.0, 0.0)
@@ -71,7 +72,7 @@ class Toy(Task):
         optimizer: Optimizer | None = None,
     ) -> None:
         one_of("problem", problem, PROBLEMS)
-        self.problem: Problem = PROBLEMS[problem]
+        self.problem: problems.Problem = PROBLEMS[problem]
         count, published = len(self.problem.starts), self.problem.settings
         one_of("decisions", decisions, get_args(Decisions))
         one_of("optimizer", optimizer, (None, *get_args(Optimizer)))

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.base import Phase, Task
-from tasks.checks import integer, number, one_of, text_or_none
-from tasks.checks import seed as check_seed
+from mtlgrad.compare.checks import integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import seed as check_seed
+from mtlgrad.compare.problem import Phase, Problem
 from tasks.networks import evaluating
 from tasks.pictures import png
 from tasks.sampling import stream_seed
@@ -38,7 +38,7 @@ _SAMPLES_PER_CLASS = 4
 
 
 @dataclass(kw_only=True, eq=False)
-class UDA(Task):
+class UDA(Problem):
     """Train on a labelled source domain and an unlabelled target domain; judge on the target.
 
     Parameters
@@ -165,6 +165,7 @@ class UDA(Task):
                 variant=self.variant,
                 settings=self.settings,
                 backbone=self.backbone,
+                target_images=target.train.images,
                 recipe=self.optimization,
                 warmup=self.warmup,
                 seed=seed,

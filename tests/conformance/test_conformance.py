@@ -19,7 +19,7 @@ def test_promise(check: Check) -> None:
 
 def _conflicts(method: Method) -> bool:
     low, high = method.traits.min_tasks, method.traits.max_tasks
-    for m in (m for m in (2, 3, 5) if m >= low and (high is None or m <= high)):
+    for m in (m for m in {2, 3, 5, low} if m >= low and m >= 2 and (high is None or m <= high)):
         for seed in range(60):
             plain = jacobians(m, 4, seed=seed)["plain"]
             for jacobian in (plain, plain * torch.logspace(0, 3, m).double()[:, None]):

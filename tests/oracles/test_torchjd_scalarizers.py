@@ -9,7 +9,7 @@ import torch
 import torchjd.scalarization as torchjd
 from torch import Tensor
 
-from mtlgrad import DWA, FAMO, GLS, IMTLL, STCH, UW, Scalarizer
+from mtlgrad import COSMOS, DWA, FAMO, GLS, IMTLL, PBI, STCH, UW, Scalarizer
 
 
 def history(m: int, steps: int = 12) -> Tensor:
@@ -70,3 +70,16 @@ def test_learned_weights_with_sgd(ours: Scalarizer, kind: Callable[[int], torch.
         optimizer.zero_grad()
         theirs(losses).backward()
         optimizer.step()
+
+
+@pytest.mark.parametrize("m", [2, 5, 16])
+def test_scalarizers_with_a_preference(m: int) -> None:
+    preference = torch.rand(m, generator=torch.Generator().manual_seed(7)) + 0.1
+    named = tuple(preference.tolist())
+    for losses in history(m):
+        for ours, theirs in (
+            (PBI(preference=named, theta=2.0, ideal=0.05), torchjd.PBI(2.0, preference, torch.full((m,), 0.05))),
+            (COSMOS(preference=named, lam=3.0), torchjd.COSMOS(3.0, preference)),
+            (STCH(preference=named, mu=0.2), torchjd.STCH(0.2, preference)),
+        ):
+            torch.testing.assert_close(ours.loss_weights(losses), their_weights(theirs, losses), rtol=1e-4, atol=1e-5)

@@ -11,7 +11,27 @@ import torch
 from hypothesis import example, given, settings
 from torch import Tensor, nn
 
-from mtlgrad import DWA, DWL, FAMO, GLS, IMTLL, RLW, SILS, STCH, UW, Balancer, Scalarizer
+from mtlgrad import (
+    COSMOS,
+    DWA,
+    DWL,
+    FAMO,
+    GLS,
+    IGB,
+    IMTLL,
+    PBI,
+    RLW,
+    SILS,
+    STCH,
+    UW,
+    UWSO,
+    Balancer,
+    ReLoBRaLo,
+    Scalarizer,
+    SoftAdapt,
+    STCHSet,
+    Tchebycheff,
+)
 
 positive_losses = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=6)
 any_loss = st.sampled_from([0.0, 5e-324, 1e-300, 1e-18, 1e-8, 1.0, 3.0, 1e18, 1e300])
@@ -23,9 +43,29 @@ OBJECTIVES: list[tuple[Scalarizer, Callable[[Tensor], Tensor]]] = [
     (STCH(mu=0.3, ideal=0.7), lambda L: 0.3 * ((L - 0.7) / len(L) / 0.3).logsumexp(0)),
     (UW(log_variance=0.4), lambda L: (0.5 * math.exp(-0.4) * L + 0.2).sum()),
     (IMTLL(), lambda L: L.sum()),
+    (IGB(window=1), lambda L: L.log().sum()),
+    (Tchebycheff(ideal=0.5), lambda L: ((L - 0.5) / len(L)).max()),
+    (PBI(theta=3.0), lambda L: _along(L) + 3.0 * _aside(L)),
+    (COSMOS(lam=2.0), lambda L: L.mean() - 2.0 * L.sum() / len(L) ** 0.5 / L.norm()),
 ]
-ALL = [UW(), IMTLL(), DWA(window=2), RLW(), GLS(), SILS(), FAMO(), STCH(), STCH(mu=1e-6)]
-LOGARITHMIC = [DWA(window=1), GLS(), SILS()]
+ALL = [
+    *(UW(), IMTLL(), DWA(window=2), RLW(), GLS(), SILS(), FAMO(), STCH(), STCH(mu=1e-6), Tchebycheff(), UWSO()),
+    *(SoftAdapt(), SoftAdapt(beta=-3.0, variant="normalized"), SoftAdapt(variant="loss"), UWSO(temperature=1e-3)),
+    *(ReLoBRaLo(), ReLoBRaLo(memory=0.0, alpha=0.5), IGB(window=1, base=0), IGB(window=2)),
+    STCHSet((1.0,), solutions=3),
+]
+LOGARITHMIC = [DWA(window=1), GLS(), SILS(), UWSO(), ReLoBRaLo(), IGB(window=1), SoftAdapt(variant="loss")]
+
+
+def _along(L: Tensor) -> Tensor:
+    return L.sum() / len(L) ** 0.5
+
+
+def _aside(L: Tensor) -> Tensor:
+    """The distance from the ray (1, ..., 1), with the gradient 0 on it."""
+    aside = L - L.mean()
+    on_ray = bool(aside.norm() <= 8 * torch.finfo(L.dtype).eps * L.abs().max())
+    return 0 * L.sum() if on_ray else aside.norm()
 
 
 def vector(values: list[float]) -> Tensor:
@@ -206,3 +246,71 @@ def test_a_non_finite_loss_leaves_the_state_alone() -> None:
     assert not bool(balancer.backward({"a": w.square().sum() * math.nan, "b": w.sum()}).finite)
     after = balancer.state_dict()["states"][0]
     assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_stch_set_is_the_gradient_of_its_objective() -> None:
+    method = STCHSet((0.3, 0.5, 0.2), solutions=2, mu=0.4, ideal=(0.1, 0.0, -1.0))
+    losses = torch.rand(6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    lowest = -0.4 * (-losses.view(2, 3) / 0.4).logsumexp(0)
+    objective = 0.4 * (vector([0.3, 0.5, 0.2]) * (lowest - vector([0.1, 0.0, -1.0])) / 0.4).logsumexp(0)
+    (wanted,) = torch.autograd.grad(objective, losses)
+    torch.testing.assert_close(method.loss_weights(losses), wanted, rtol=1e-12, atol=0)
+
+
+def test_tchebycheff_shares_a_tie_and_is_the_limit_of_stch() -> None:
+    losses = vector([2.0, 1.0, 2.0])
+    assert Tchebycheff(preference=(1.0, 2.0, 1.0)).loss_weights(losses).tolist() == pytest.approx([1 / 3, 2 / 3, 1 / 3])
+    losses = vector([2.0, 1.9, 0.1])
+    torch.testing.assert_close(STCH(mu=1e-3).loss_weights(losses), Tchebycheff().loss_weights(losses))
+
+
+def test_relobralo_by_hand() -> None:
+    """The recursion of the paper, written out in plain numbers with rho = 1 and with rho = 0."""
+    history = [[1.0, 4.0], [0.5, 4.0], [0.25, 3.0]]
+    for memory in (0.0, 1.0):
+        method = ReLoBRaLo(alpha=0.7, temperature=0.5, memory=memory)
+        state, before = method.init(2), [1.0, 1.0]
+        for t, now in enumerate(history):
+            weights, state = method.step(vector(now), state, generator=torch.Generator().manual_seed(t))
+            if t:
+                first, last = (
+                    [math.exp(a / (0.5 * b)) for a, b in zip(now, then, strict=True)]
+                    for then in (history[0], history[t - 1])
+                )
+                back = before if memory else [2 * one / sum(first) for one in first]
+                before = [0.7 * a + 0.3 * 2 * b / sum(last) for a, b in zip(back, last, strict=True)]
+            assert weights.tolist() == pytest.approx(before, rel=1e-12)
+
+
+def test_softadapt_favours_what_rose_or_with_a_negative_beta_what_fell() -> None:
+    for beta, worse in ((2.0, 1), (-2.0, 0)):
+        for variant in ("plain", "normalized", "loss"):
+            method = SoftAdapt(beta=beta, variant=variant)
+            _, state = method.step(vector([1.0, 1.0]), method.init(2))
+            weights, _ = method.step(vector([0.9, 1.1]), state)
+            assert int(weights.argmax()) == worse
+    method = SoftAdapt(beta=2.0)
+    _, state = method.step(vector([1.0, 1.0]), method.init(2))
+    weights, _ = method.step(vector([0.0, 1.0]), state)
+    torch.testing.assert_close(weights, vector([-2.0, 0.0]).softmax(0))
+
+
+def test_igb_takes_the_mean_of_its_base_epoch() -> None:
+    method = IGB(window=2, base=1)
+    state = method.init(2)
+    for losses in ([9.0, 9.0], [9.0, 9.0], [1.0, 2.0], [3.0, 2.0]):
+        weights, state = method.step(vector(losses), state)
+        torch.testing.assert_close(weights, 1 / vector(losses))
+    assert state["base"].tolist() == [2.0, 2.0]
+    weights, _ = method.step(vector([1.0, 2.0]), state)
+    torch.testing.assert_close(weights, 2 * vector([0.5, 1.0]).softmax(0) / vector([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("make", [Tchebycheff, PBI, COSMOS, STCH])
+def test_preferences_are_checked(make: Callable[..., Scalarizer]) -> None:
+    for bad, error in (((-1.0, 1.0), ValueError), ((), ValueError), ("ab", TypeError), (("a",), TypeError)):
+        with pytest.raises(error, match="preference"):
+            make(preference=bad)
+    assert make(preference=[1, 2]).traits.max_tasks == 2
+    with pytest.raises(ValueError, match="exactly 2 tasks"):
+        make(preference=(1.0, 2.0)).loss_weights(vector([1.0, 1.0, 1.0]))

@@ -7,7 +7,7 @@ its two tasks. It never sees a target label: a `Batch` has none.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.base import Phase
-from tasks.networks import seeded
+from mtlgrad.compare.problem import Phase
+from tasks.networks import evaluating, seeded
 from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES, Backbone, default_backbone
 from tasks.uda.backbones.base import Classifier
+from tasks.uda.data import normalize
 from tasks.uda.schedules import SHORT, Recipe
 
 
@@ -46,6 +47,8 @@ class Setting:
     """The system's own, over its `defaults`."""
     backbone: str | None = None
     """None: by the size of the images."""
+    target_images: Tensor | None = None
+    """All training images of the target, uint8 [N, channels, size, size], for systems that look at it whole."""
     recipe: Recipe = SHORT
     warmup: int | None = None
     """First steps on the source alone; None: the system's `source_first` of a backbone from scratch."""
@@ -76,6 +79,8 @@ class System(ABC):
     """The optimizer of its paper on the backbones of its paper."""
     source_first: ClassVar[float] = 0.0
     """The share of a run that trains a backbone from scratch on the source alone, before adaptation begins."""
+    pair: ClassVar[bool] = True
+    """Whether it has two losses on shared parameters."""
     transformer: ClassVar[bool] = False
     """Whether the backbone has to be a transformer."""
 
@@ -165,6 +170,35 @@ class System(ABC):
     def both(self, network: nn.Module, batch: Batch) -> tuple[Any, Any]:
         """`network` of the source and of the target images, which pass apart: batch norm mixes no domains."""
         return network(batch.source), network(batch.target)
+
+    def adapt(
+        self,
+        alignment: Tensor,
+        classification: Tensor,
+        *shared: nn.Module,
+        optimizers: Sequence[str] = ("model",),
+        name: str = "adapt",
+    ) -> Phase:
+        """The phase of the pair."""
+        return Phase(
+            name,
+            {"alignment": alignment, "classification": classification},
+            [self.optimizers[one] for one in optimizers],
+            shared=parameters(*shared),
+        )
+
+    @torch.no_grad()
+    def whole_target(self) -> tuple[Tensor, Tensor]:
+        """Features [N, width] and probabilities [N, K] of all training images of the target, in evaluation mode."""
+        if self.setting.target_images is None:
+            raise ValueError(f"{self.title} looks at the whole target; Setting.target_images=None does not do")
+        features, probabilities = [], []
+        with evaluating(self.networks):
+            for images in self.setting.target_images.split(1000):
+                pixels = normalize(images.to(self.setting.device))
+                features.append(self.features(pixels))
+                probabilities.append(self.probabilities(pixels))
+        return torch.cat(features), torch.cat(probabilities)
 
     # ---- judging
 

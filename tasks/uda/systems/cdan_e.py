@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.backbones.base import Discriminator
 from tasks.uda.losses import RandomMap, certainty_weights, domain_confusion, outer_product, reverse
 from tasks.uda.schedules import Recipe, ramp

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch.nn.functional as F
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.backbones.base import Discriminator
 from tasks.uda.losses import domain_confusion, reverse
 from tasks.uda.schedules import Recipe, ramp

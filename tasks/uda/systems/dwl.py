@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.backbones.base import Discriminator
 from tasks.uda.losses import classification, discrepancy, domain_confusion, ensemble, entropy, linear_mmd, separability
 from tasks.uda.schedules import Recipe

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import certainty_weights, domain_confusion, reverse
 from tasks.uda.schedules import Recipe, ramp
 from tasks.uda.systems.base import Batch, System, parameters

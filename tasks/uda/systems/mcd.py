@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import classification, discrepancy, ensemble
 from tasks.uda.schedules import Recipe
 from tasks.uda.systems.base import Batch, System, parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.uda.schedules import Recipe
 from tasks.uda.systems.base import Batch, System
 
@@ -20,6 +20,7 @@ class SourceOnly(System):
     alignment = "none"
     classification = "CE(s), the one loss"
     shared = "nothing: there is one task"
+    pair = False
     published = Recipe("sgd", lr=0.01, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=1e-3, trunk=0.1)
 
     def build(self) -> None:

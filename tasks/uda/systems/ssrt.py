@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.base import Phase
+from mtlgrad.compare.problem import Phase
 from tasks.sampling import stream_seed
 from tasks.uda.backbones.base import Discriminator
 from tasks.uda.backbones.vit import Transformer

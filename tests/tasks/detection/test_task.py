@@ -16,15 +16,16 @@ import torch
 from PIL import Image
 
 import mtlgrad
-from tasks.base import Phase
+from mtlgrad.compare.loop import Event, train
+from mtlgrad.compare.problem import Phase
+from mtlgrad.compare.registry import make_problem, problem_class
 from tasks.detection import Detection, data
 from tasks.detection import task as module
 from tasks.detection.decoding import Found
 from tasks.detection.metrics import INTERPOLATIONS, evaluate
 from tasks.detection.verdicts import Detections, Truth
 from tasks.detection.voc import VocError
-from tasks.loop import Event, train
-from tasks.registry import make_task, task_class
+from tasks.registry import PROBLEMS
 from tests.tasks.detection.test_data import write_devkit
 
 DEVICE = torch.device("cpu")
@@ -61,8 +62,8 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
 
 
 def test_known_by_name() -> None:
-    assert task_class("detection") is Detection
-    task = make_task("detection", {"steps": 7, "model": "dssd321"})
+    assert problem_class("detection", PROBLEMS) is Detection
+    task = make_problem("detection", {"steps": 7, "model": "dssd321"}, PROBLEMS)
     assert task.total_steps == 7
     assert task.options["model"] == "dssd321"
 

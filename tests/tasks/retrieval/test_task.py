@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 import mtlgrad
-from tasks.base import Phase
-from tasks.loop import Event, train
+from mtlgrad.compare.loop import Event, train
+from mtlgrad.compare.problem import Phase
 from tasks.retrieval import Retrieval
 from tasks.retrieval.data import COUNTS, Encoded, load
 from tasks.retrieval.exhibits import SHOWN

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import mtlgrad
-from tasks.loop import Event, train
+from mtlgrad.compare.loop import Event, train
 from tasks.toy.problems import CONVEX, ELEMENTWISE, PROBLEMS, SURFACE
 from tasks.toy.task import REACHED, Decisions, Toy
 from tests.tasks.toy import surface_by_hand

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import nn
 
 import mtlgrad
-from tasks.base import Phase
-from tasks.loop import train
+from mtlgrad.compare.loop import train
+from mtlgrad.compare.problem import Phase
 from tasks.uda.task import UDA
 from tests.tasks.uda.test_data import digits_on_disk
 

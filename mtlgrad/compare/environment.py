@@ -1,0 +1,110 @@
+"""What a run was made with: versions of code and libraries, the class of machine."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import psutil  # type: ignore[import-untyped]
+import torch
+
+from mtlgrad.compare.schema import Machine, Versions
+
+LIBRARY = Path(__file__).parent.parent
+PAGES = ("compare/command", "compare/report", "compare/statistics")
+"""Parts of the library that no run executes: what is made from runs may change without making them outdated."""
+
+
+@lru_cache(maxsize=8)
+def versions(source: str | None = None) -> Versions:
+    """Of Python, the libraries and the code: the library's, and that of the problem that is found at `source`."""
+    commit = _git("rev-parse", "HEAD")
+    status = _git("status", "--porcelain")
+    return Versions(
+        python=platform.python_version(),
+        commit=commit,
+        dirty=None if status is None else bool(status),
+        code=code_digest(source),
+        **{name: version(name) for name in ("torch", "numpy", "scipy", "accelerate", "mtlgrad")},
+    )
+
+
+@lru_cache(maxsize=8)
+def code_digest(source: str | None = None) -> str:
+    """Of the Python sources that a run executes: equal digests mean that the same code ran, committed or not.
+
+    Those are the library's, and for `source`, where a problem is imported from, the package or file that holds it.
+    """
+    digest = hashlib.sha256()
+    pages = [LIBRARY / name for name in PAGES]
+    found = [path for path in LIBRARY.rglob("*.py") if not any(page in path.parents for page in pages)]
+    for root, paths in ((LIBRARY.parent, found), _sources_of(source)):
+        for path in sorted(paths):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _sources_of(source: str | None) -> tuple[Path, list[Path]]:
+    """The files of the top-level package or module in `module:name`, and the folder that they are in."""
+    if source is None or ":" not in source:
+        return LIBRARY, []
+    try:
+        spec = importlib.util.find_spec(source.partition(":")[0].partition(".")[0])
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return LIBRARY, []
+    for folder in spec.submodule_search_locations or ():
+        return Path(folder).parent, list(Path(folder).rglob("*.py"))
+    if spec.origin is None or not Path(spec.origin).is_file():
+        return LIBRARY, []
+    return Path(spec.origin).parent, [Path(spec.origin)]
+
+
+@lru_cache(maxsize=1)
+def machine() -> Machine:
+    """E.g. a "2-core x86_64 CPU" with 24 GB."""
+    cores = joblib.cpu_count()
+    return Machine(
+        kind=f"{cores}-core {platform.machine() or 'unknown'} CPU",
+        cores=cores,
+        memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
+        accelerator=torch.cuda.get_device_name().replace("/", "-") if torch.cuda.is_available() else None,
+    )
+
+
+def provenance(*packages: str) -> str:
+    """Machine, code and libraries in a line, for tables that a command writes.
+
+    Parameters
+    ----------
+    packages:
+        Distributions to name beside NumPy and SciPy.
+    """
+    found = versions()
+    others = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"{machine().kind}, mtlgrad {found.mtlgrad} ({found.tree}), torch {found.torch}, NumPy {found.numpy}, "
+        f"SciPy {found.scipy}, {others}"
+    )
+
+
+def _git(*arguments: str) -> str | None:
+    """The output of git; None without git, or where the library is no part of a repository.
+
+    An installed library may lie inside a repository that is not its own: that of the project it serves.
+    """
+    try:
+        for command in (("ls-files", "--error-unmatch", __file__), arguments):
+            done = subprocess.run(
+                ["git", *command], cwd=LIBRARY, capture_output=True, text=True, timeout=20, check=True
+            )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

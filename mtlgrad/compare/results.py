@@ -1,0 +1,114 @@
+"""A folder of runs, read back: what tables and reports are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mtlgrad.compare.rows import Row, rows
+from mtlgrad.compare.schema import Machine, Run, Versions, read_run, write_atomically
+from mtlgrad.compare.suite import Arm, Suite, SuiteError, explain
+
+SUITE_FILE = "suite.json"
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of one suite that belong to it as it stands."""
+
+    suite: Suite
+    runs: tuple[Run, ...]
+    ignored: int
+    """Result files that could not be read, or are of other settings."""
+    rows: dict[str, list[Row]]
+    """By arm."""
+
+    @property
+    def metric(self) -> str:
+        return next((run.metric for run in self.runs if run.metric), "metric")
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Those with runs."""
+        return [arm for arm in self.suite.arms if self.rows[arm.name]]
+
+    @property
+    def versions(self) -> list[Versions]:
+        return list(dict.fromkeys(run.versions for run in self.runs))
+
+    @property
+    def machines(self) -> list[Machine]:
+        return list(dict.fromkeys(run.machine for run in self.runs))
+
+    def machine_text(self, machine: Machine) -> str:
+        """A machine and how it was used, in a sentence."""
+        used = [run for run in self.runs if run.machine == machine]
+        side_by_side = sorted({run.jobs for run in used})
+        threads = sorted({run.threads for run in used})
+        extra = "" if machine.accelerator is None else f", {machine.accelerator}"
+        return (
+            f"{machine.kind}, {machine.memory_gb:.0f} GB{extra}; {_numbers(side_by_side)} at a time, "
+            f"{_numbers(threads)} thread{'s' * (threads != [1])} each."
+        )
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return " or ".join(map(str, values))
+
+
+def save_suite(suite: Suite, folder: Path) -> None:
+    """Put the suite beside its runs, so that a report can be made from the folder alone."""
+    write_atomically(suite.model_dump_json(indent=1) + "\n", folder / SUITE_FILE)
+
+
+def load_results(folder: Path, suite: Suite | None = None) -> Results:
+    """Read a folder of results; SuiteError where there are none."""
+    if suite is None:
+        path = folder / SUITE_FILE
+        try:
+            suite = Suite.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SuiteError(f"{folder} holds no {SUITE_FILE}: not a folder of results") from error
+        except ValidationError as error:
+            raise SuiteError(f"{SUITE_FILE}: {explain(error)}") from error
+    runs, ignored = [], 0
+    for run in read_runs(folder):
+        cell = None if run is None else suite.cell(run.arm, run.label)
+        if run is not None and cell is not None and belongs(run, suite):
+            runs.append(run.model_copy(update={"label": cell[1].label}))  # as the suite writes it now
+        else:
+            ignored += 1
+    if not runs:
+        raise SuiteError(f"{folder} holds no results of suite {suite.name!r}")
+    return Results(suite, tuple(runs), ignored, rows(suite, runs))
+
+
+def read_runs(folder: Path) -> Iterator[Run | None]:
+    """The runs of a folder by file name; None for a file that cannot be read."""
+    for path in sorted((folder / "runs").glob("*.json")):
+        try:
+            yield read_run(path)
+        except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
+            yield None
+
+
+def belongs(run: Run, suite: Suite) -> bool:
+    """Whether the run is of this suite as it stands: same options, method and length; any seed."""
+    cell = suite.cell(run.arm, run.label)
+    return cell is not None and suite.identity(*cell, run.seed).digest == run.digest
+
+
+def of_other_settings(folder: Path, suite: Suite) -> int:
+    """How many finished runs the suite may not replace unasked: of its cells with other settings, or of another suite.
+
+    A folder is of another suite if none of its runs belongs. Where some do, runs of other arms and labels are those of
+    rows that were taken out.
+    """
+    finished = [run for run in read_runs(folder) if run is not None and run.status != "failed"]
+    others = [run for run in finished if not belongs(run, suite)]
+    if len(others) == len(finished):
+        return len(others)
+    return sum(suite.cell(run.arm, run.label) is not None for run in others)

@@ -1,0 +1,207 @@
+"""What a comparison is: one problem in one or more arms, a list of methods, seeds. Read from a TOML file.
+
+The keys of such a file are those of `Suite`, `Arm` and `MethodRow`; docs/suites.md shows one that has them all.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mtlgrad.compare.schema import Identity, formerly
+
+MOST_SEED = 2**63
+"""Seeds are below: what NumPy, pandas and torch all hold."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Label = Annotated[str, Field(min_length=1, max_length=40)]
+Seed = Annotated[int, Field(ge=0, lt=MOST_SEED)]
+Options = dict[str, Any]
+
+
+class SuiteError(ValueError):
+    """A suite that is unknown or not well formed; the message is one line, meant for the command line."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Arm(_Strict):
+    """The problem with certain options: every method runs in every arm."""
+
+    name: Name
+    title: str
+    options: Options = {}
+
+
+class MethodRow(_Strict):
+    """One line of the comparison."""
+
+    label: Label
+    method: str
+    args: Options = {}
+    """Hyperparameters of the method."""
+    problem_options: Options = formerly("problem_options", "task_options", default={})
+    """Override those of suite and arm: how a reference such as training on the source only is put."""
+    role: Literal["method", "reference"] = "method"
+    """A reference is drawn as a line to compare with."""
+    group: Label | None = None
+    """Rows of one group are candidates: the one with the best validation score stands for them all."""
+
+
+class Suite(_Strict):
+    """A comparison."""
+
+    name: Name
+    title: str
+    description: str
+    problem: str = formerly("problem", "task")
+    problem_options: Options = formerly("problem_options", "task_options", default={})
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Training steps of every run, given to the problem as its option `steps`; None: the problem's own number."""
+    evaluate_every: Annotated[int, Field(ge=1)]
+    baseline: Label
+    """The label that the others are compared with."""
+    columns: list[str] = []
+    """Metrics that get a table of their own, at the last step, in this order; none: the main metric says it all."""
+    arms: Annotated[list[Arm], Field(min_length=1)]
+    methods: Annotated[list[MethodRow], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Suite:
+        for what, values in (
+            ("arms.name", [arm.name for arm in self.arms]),
+            ("methods.label", [slug(row.label) for row in self.methods]),
+            ("seeds", [str(seed) for seed in self.seeds]),
+        ):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"{what} holds {twice[0]!r} twice (names of result files must differ)")
+        if self.baseline not in self.labels:
+            raise ValueError(f"baseline={self.baseline!r} is not a label; allowed: {', '.join(self.labels)}")
+        everywhere = [
+            self.problem_options,
+            *(arm.options for arm in self.arms),
+            *(row.problem_options for row in self.methods),
+        ]
+        if any("steps" in options for options in everywhere):
+            raise ValueError("problem option 'steps' is set by the suite's own `steps`")
+        return self
+
+    @property
+    def labels(self) -> list[str]:
+        return [row.label for row in self.methods]
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Group to the labels of its candidates."""
+        names = dict.fromkeys(row.group for row in self.methods if row.group)
+        return {name: [row.label for row in self.methods if row.group == name] for name in names}
+
+    def options_of(self, arm: Arm, row: MethodRow) -> Options:
+        """The problem's options for one cell: the suite's, then the arm's, then the row's."""
+        steps = {} if self.steps is None else {"steps": self.steps}
+        return {**self.problem_options, **arm.options, **row.problem_options, **steps}
+
+    def identity(self, arm: Arm, row: MethodRow, seed: int) -> Identity:
+        """What the run of one cell and seed is."""
+        return Identity(
+            suite=self.name,
+            arm=arm.name,
+            label=row.label,
+            problem=self.problem,
+            problem_options=self.options_of(arm, row),
+            method=row.method,
+            method_args=row.args,
+            seed=seed,
+            evaluate_every=self.evaluate_every,
+        )
+
+    def cell(self, arm: str, label: str) -> tuple[Arm, MethodRow] | None:
+        """The cell that a run of this arm and label is of; labels that name the same files are the same label."""
+        cells = ((one, row) for one in self.arms for row in self.methods)
+        return next(((one, row) for one, row in cells if (one.name, slug(row.label)) == (arm, slug(label))), None)
+
+    def restricted(
+        self, *, methods: list[str] | None = None, seeds: list[int] | None = None, steps: int | None = None
+    ) -> Suite:
+        """The suite with fewer methods (the baseline always stays, to compare with), other seeds, other steps."""
+        known = {slug(label) for label in self.labels}
+        for method in methods or []:
+            if slug(method) not in known:
+                raise SuiteError(f"unknown method {method!r} in suite {self.name!r}; known: {', '.join(self.labels)}")
+        kept = known if methods is None else {slug(label) for label in [*methods, self.baseline]}
+        changed = {
+            "methods": [row for row in self.methods if slug(row.label) in kept],
+            "seeds": self.seeds if seeds is None else seeds,
+            "steps": self.steps if steps is None else steps,
+        }
+        return Suite.model_validate({**dict(self), **changed})
+
+
+def slug(label: str) -> str:
+    """A label as part of a file name.
+
+    >>> slug("GH++ (rotation, λ=0.5)")
+    'ghpp-rotation-0.5'
+    """
+    plain = label.lower().replace("++", "pp").replace("\N{MINUS SIGN}", "minus ")
+    return re.sub(r"[^a-z0-9.]+", "-", plain).strip("-.")
+
+
+def names(folder: Path | None) -> list[str]:
+    """The suites of a folder; none without one."""
+    return [] if folder is None else sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def find(name_or_path: str, folder: Path | None = None) -> Path:
+    """The file of a suite, by its path or, if it is of `folder`, by its name."""
+    known = names(folder)
+    if folder is not None and name_or_path in known:
+        return folder / f"{name_or_path}.toml"
+    path = Path(name_or_path)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    raise SuiteError(f"unknown suite {name_or_path!r}; known: {', '.join([*known, 'or the path of a .toml file'])}")
+
+
+def load(path: Path) -> Suite:
+    """Read and check a suite file; SuiteError names the file, the key, the value and what is allowed."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SuiteError(f"{path.name}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path.name}: not valid TOML: {error}") from error
+    try:
+        suite = Suite.model_validate(data)
+    except ValidationError as error:
+        raise SuiteError(f"{path.name}: {explain(error)}") from error
+    for k, row in enumerate(suite.methods):  # here and not in the schema: folders of results may hold older suites
+        for key, value in (("label", row.label), ("group", row.group)):
+            if value is not None and "," in value:
+                raise SuiteError(
+                    f"{path.name}: methods[{k}].{key}: must hold no comma, which separates labels in --methods, "
+                    f"got {value!r}"
+                )
+    return suite
+
+
+def explain(error: ValidationError) -> str:
+    """The first finding of pydantic in one line: key, value, what is allowed; and how many more there are."""
+    findings = error.errors(include_url=False)
+    first = findings[0]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    shown = repr(first["input"])
+    got = f", got {shown if len(shown) <= 60 else shown[:57] + '...'}" if key and first["type"] != "missing" else ""
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return f"{key}: {message}{got}{more}" if key else f"{message}{more}"

@@ -1,0 +1,239 @@
+"""The table of a comparison, once as cells and then as text, Markdown or JSON."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mtlgrad.compare.results import Results
+from mtlgrad.compare.rows import Difference, Row, Spread, group_notes
+from mtlgrad.compare.schema import Versions
+
+MINUS = "\N{MINUS SIGN}"
+NONE = "\N{EN DASH}"
+HEADING_WIDTH = 10
+FOLDER_OPTIONS = ("data_dir", "weights")
+"""Options of problems that are folders of this machine."""
+
+
+def headings(results: Results) -> list[str]:
+    """Of the cells, in order."""
+    return [
+        "method",
+        f"final {results.metric}",
+        f"vs {results.suite.baseline} [95 %]",
+        "conflicts",
+        "step time",
+        "runs",
+        f"{results.metric} at best validation",
+    ]
+
+
+def cells(row: Row) -> list[str]:
+    """One row as text."""
+    return [
+        _name(row),
+        _spread(row.final),
+        _difference(row.difference, row.final),
+        _conflicts(row),
+        NONE if row.step_time is None else f"{row.step_time:.2f}x",
+        _runs(row.statuses),
+        _spread(row.best),
+    ]
+
+
+def metric_headings(results: Results) -> list[str]:
+    """Of the table of further metrics; empty where the suite names none."""
+    return ["method", *results.suite.columns] if results.suite.columns else []
+
+
+def metric_cells(row: Row) -> list[str]:
+    """One row of the further metrics as text."""
+    return [_name(row), *(_spread(value) for value in row.columns.values())]
+
+
+def metric_difference_cells(row: Row) -> list[str]:
+    """Their differences to the baseline's, as text."""
+    return [_name(row), *(_difference(value, row.columns[name]) for name, value in row.column_differences.items())]
+
+
+def show(results: Results, console: Console) -> None:
+    """Print a table per arm."""
+    for arm in results.arms:
+        rows = results.rows[arm.name]
+        console.print()
+        console.print(_printed(arm.title, headings(results), rows, cells))
+        if results.suite.columns:
+            console.print()
+            console.print(_printed(f"{arm.title}, means at the last step", metric_headings(results), rows, _means))
+    console.print()
+    for note in notes(results):
+        console.print(Text(note, style="dim"), soft_wrap=True)
+
+
+def markdown(results: Results) -> str:
+    """The tables as a Markdown document that can be committed."""
+    parts = [f"# {results.suite.title}", results.suite.description.strip()]
+    for arm in results.arms:
+        rows = results.rows[arm.name]
+        parts += [f"## {arm.title}", piped(headings(results), [cells(row) for row in rows])]
+        if results.suite.columns:
+            head, compared = metric_headings(results), [row for row in rows if row.difference is not None]
+            parts += ["At the last step:", piped(head, [metric_cells(row) for row in rows])]
+            parts += [
+                f"vs {results.suite.baseline} [95 %]:",
+                piped(head, [metric_difference_cells(r) for r in compared]),
+            ]
+    parts += ["\n".join(f"- {note}" for note in notes(results))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _printed(title: str, head: list[str], rows: Sequence[Row], text: Callable[[Row], list[str]]) -> Table:
+    # Text throughout: brackets in titles and labels are no markup
+    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="dim", box=None)
+    table.collapse_padding, table.pad_edge = True, False
+    for k, heading in enumerate(head):
+        # headings give way, numbers do not
+        narrow = textwrap.fill(heading, HEADING_WIDTH, break_long_words=False)
+        table.add_column(Text(narrow), justify="right" if k else "left", no_wrap=True)
+    for row in rows:
+        style = "dim" if row.role == "reference" else "bold" if row.selected else ""
+        table.add_row(*(Text(cell, style=style) for cell in text(row)))
+    return table
+
+
+def _means(row: Row) -> list[str]:
+    """The further metrics without their deviations: ten columns of them have to fit a terminal."""
+    return [_name(row), *(NONE if value is None else f"{value.mean:.1f}" for value in row.columns.values())]
+
+
+def piped(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table: the first column to the left, the others to the right."""
+    rule = "|---" + "|---:" * (len(head) - 1) + "|"
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in (head, *lines)]
+    first, *rest = [f"| {' | '.join(line)} |" for line in escaped]
+    return "\n".join([first, rule, *rest])
+
+
+def _name(row: Row) -> str:
+    return row.label if row.selected is None else f"{row.label}: {row.selected}"
+
+
+def published(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they are published: a folder of this machine by its last name alone.
+
+    >>> published({"data_dir": "/data/sets/mnist", "lr": 0.1})
+    {'data_dir': 'mnist', 'lr': 0.1}
+    """
+    folders = {
+        name: Path(value).name for name, value in options.items() if name in FOLDER_OPTIONS and isinstance(value, str)
+    }
+    return {**options, **folders}
+
+
+def summary(results: Results) -> str:
+    """The rows as JSON."""
+    suite = results.suite.model_dump()
+    suite["problem_options"] = published(suite["problem_options"])
+    for arm in suite["arms"]:
+        arm["options"] = published(arm["options"])
+    for row in suite["methods"]:
+        row["problem_options"] = published(row["problem_options"])
+    plain = {
+        "suite": suite,
+        "metric": results.metric,
+        "arms": {name: [asdict(row) for row in rows] for name, rows in results.rows.items()},
+        "notes": notes(results),
+        "versions": [one.model_dump() for one in results.versions],
+        "machines": [one.model_dump() for one in results.machines],
+    }
+    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def notes(results: Results) -> list[str]:
+    """What a reader has to know to read the numbers right."""
+    seeds = sorted({run.seed for run in results.runs})
+    steps = "the problem's own number of" if results.suite.steps is None else results.suite.steps
+    if len(seeds) > 1:
+        texts = [
+            f"Seeds {_listed(seeds)}; {steps} steps; mean ± sample standard deviation over the runs that ended ok.",
+            "Differences are paired by seed, with the 95 % t-interval of their mean: wide when seeds are few.",
+        ]
+    else:
+        texts = [f"Seed {seeds[0]} alone; {steps} steps. A single seed has no deviation and no interval."]
+    texts += [
+        "Final: the last step. Best validation: the step with the highest validation score; it sees no target label.",
+        "Conflicts: share of measured decisions whose gradients conflict → whose direction conflicts with a task.",
+        f"Step time: median of a whole training step, in units of {results.suite.baseline}, same seed.",
+    ]
+    if any(run.jobs > 1 for run in results.runs):
+        texts.append(
+            "Runs shared the machine, so step times are rough; `python -m benchmarks speed` measures them alone."
+        )
+    if any(row.selected for rows in results.rows.values() for row in rows):
+        texts.append("A row `group: label` is the candidate of its group with the best validation score.")
+    texts += group_notes(results.suite, results.runs)
+    texts += [_version_text(versions) for versions in results.versions]
+    if len({one.code for one in results.versions}) > 1:
+        texts.append("Attention: these runs were made by more than one version of the code.")
+    texts += [results.machine_text(machine) for machine in results.machines]
+    texts += [f"{run.label}, {run.arm}, seed {run.seed}: {note}." for run in results.runs for note in run.notes]
+    if results.ignored:
+        texts.append(f"Left out: {results.ignored} result files of other settings or that cannot be read.")
+    return texts
+
+
+def _version_text(versions: Versions) -> str:
+    return f"mtlgrad {versions.mtlgrad} ({versions.tree}, code {versions.code}), torch {versions.torch}."
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    whole_range = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1  # they are sorted, and each is there once
+    return f"{seeds[0]} to {seeds[-1]}" if whole_range else ", ".join(map(str, seeds))
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return NONE
+    deviation = "" if spread.std is None else f" ± {spread.std:.1f}"
+    return f"{spread.mean:.1f}{deviation}"
+
+
+def _runs(statuses: Mapping[str, int]) -> str:
+    """A number, and what did not go well.
+
+    >>> _runs({"ok": 5}), _runs({"ok": 4, "diverged": 1})
+    ('5', '4 of 5 (1 diverged)')
+    """
+    ok, total = statuses.get("ok", 0), sum(statuses.values())
+    bad = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "ok")
+    return f"{ok} of {total} ({bad})" if bad else str(ok)
+
+
+def _difference(difference: Difference | None, of: Spread | None) -> str:
+    """With its number of pairs where they are fewer than what `of` is the mean of."""
+    if difference is None or of is None:
+        return NONE
+    fewer = "" if difference.n == of.n else f" (n = {difference.n})"
+    if difference.low is None or difference.high is None:
+        return _signed(difference.mean) + fewer
+    return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]{fewer}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", MINUS)
+
+
+def _conflicts(row: Row) -> str:
+    if row.conflicts_before is None:
+        return NONE
+    after = NONE if row.conflicts_after is None else f"{100 * row.conflicts_after:.0f} %"
+    return f"{100 * row.conflicts_before:.0f} % → {after}"

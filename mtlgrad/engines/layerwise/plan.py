@@ -1,0 +1,135 @@
+"""What to do about each shared parameter of a step, decided by the price of each way, before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import Tensor
+
+from mtlgrad.engines.layerwise import products
+from mtlgrad.engines.layerwise.graph import Graph, Node, above, bottlenecks, read, shape_of
+from mtlgrad.engines.layerwise.samples import keeps_samples_apart
+from mtlgrad.engines.layerwise.uses import Use, uses
+
+Way = Literal["kernel", "rows", "autograd"]
+"""`kernel`: G from inner products of rows; `rows`: each task's gradient from rows; `autograd`: from torch."""
+
+_WORTH = 4e6  # multiply-adds to be saved before the engine's own work, some 100 us of Python, is paid for
+
+
+@dataclass(frozen=True)
+class Part:
+    """One shared parameter that the losses depend on."""
+
+    index: int
+    """Among the shared ones."""
+    parameter: Tensor
+    uses: Sequence[Use]
+    way: Way
+    price: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a step of m losses is served."""
+
+    graph: Graph
+    parts: Sequence[Part]
+    """With one pass a task."""
+    price: float
+    """Multiply-adds, in all but the private parameters' layers."""
+    plain: float
+    """Those of one whole pass a task."""
+    cut: Node | None = None
+    """Where the m losses' gradients may be added up if they are of disjoint samples: all below keeps these apart."""
+    owned: Sequence[Part] = ()
+    """With one pass from the cut downwards."""
+
+    @property
+    def pays(self) -> bool:
+        return self.plain - self.price > _WORTH
+
+
+def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) -> Plan | str:
+    """The cheapest way for `losses`, or why there is none.
+
+    Parameters
+    ----------
+    together:
+        Whether one pass for all losses may be planned, in the hope that they are of disjoint parts of the batch.
+    """
+    graph, m = read(losses), len(losses)
+    if graph.opaque:
+        return f"{graph.opaque} may use parameters where the graph does not show it"
+    reached = [(index, p) for index, p in enumerate(shared) if p.requires_grad and id(p) in graph.leaves]
+    known = [uses(graph, p) for _, p in reached]
+    if not any(known):
+        return "no shared parameter is used in a way whose gradient is known by rows"
+    through = sum(_passes(known))
+    parts = [_part(index, p, found, m) for (index, p), found in zip(reached, known, strict=True)]
+    plain = m * through + sum(
+        products.price_of_gradients(*_sizes(found), m, lookup=found[0].kind == "lookup")
+        if found
+        else m * products.PRICE_OF_AN_ENTRY * p.numel()
+        for (_, p), found in zip(reached, known, strict=True)
+    )
+    best = Plan(graph, parts, m * through + sum(part.price for part in parts), plain)
+    if not best.pays:
+        best = replace(best, parts=[replace(part, way="autograd") for part in parts], price=plain)
+    if together and all(known):
+        owned = [_part_of_one_pass(index, p, found, m) for (index, p), found in zip(reached, known, strict=True)]
+        price = through + sum(part.price for part in owned)
+        if price < best.price:
+            live = above(graph, [graph.leaves[id(p)] for _, p in reached])
+            for cut in bottlenecks(graph, live):
+                if keeps_samples_apart(graph, cut, live):
+                    return Plan(graph, parts, price, plain, cut, owned)
+    return best
+
+
+def _part(index: int, parameter: Tensor, found: Sequence[Use], m: int) -> Part:
+    """With one pass a task, through the layers' outputs only where that pays."""
+    if not found or found[0].kind == "sum":
+        return Part(index, parameter, found, "autograd", m * products.PRICE_OF_AN_ENTRY * parameter.numel())
+    sizes, lookup = _sizes(found), found[0].kind == "lookup"
+    kernel = products.price_of_kernel(*sizes, m, lookup=lookup)
+    formed = products.price_of_gradients(*sizes, m, lookup=lookup)
+    if kernel < formed:
+        return Part(index, parameter, found, "kernel", kernel)
+    return Part(index, parameter, found, "autograd", formed)
+
+
+def _part_of_one_pass(index: int, parameter: Tensor, found: Sequence[Use], m: int) -> Part:
+    """With one pass for all: every row is of one task."""
+    if found[0].kind == "sum":
+        return Part(index, parameter, found, "rows", m * products.PRICE_OF_AN_ENTRY * parameter.numel())
+    sizes, lookup = _sizes(found), found[0].kind == "lookup"
+    kernel = products.price_of_kernel(*sizes, 1, lookup=lookup)
+    rows = products.price_of_owned_gradients(*sizes, m, lookup=lookup)
+    if kernel < rows:
+        return Part(index, parameter, found, "kernel", kernel)
+    return Part(index, parameter, found, "rows", rows)
+
+
+def _passes(known: Sequence[Sequence[Use]]) -> list[float]:
+    """What one pass to the layers' outputs costs, layer by layer."""
+    return [
+        float(use.rows * use.outer * (use.inner if use.kind == "product" else 1)) for found in known for use in found
+    ]
+
+
+def _sizes(found: Sequence[Use]) -> tuple[int, int, int]:
+    """Rows of all uses, inner and outer."""
+    return sum(use.rows for use in found), found[0].inner, found[0].outer
+
+
+def entries(plan: Plan, m: int) -> int:
+    """Entries that the step holds beside the graph: output gradients, kernels, and rows of J that are formed."""
+    parts = plan.parts if plan.cut is None else plan.owned
+    held = {use.node: math.prod(shape_of(use.node)) for part in parts if part.way == "kernel" for use in part.uses}
+    formed = sum(part.parameter.numel() for part in parts if part.way != "kernel")
+    kernel = max((_sizes(part.uses)[0] ** 2 for part in parts if part.way == "kernel"), default=0)
+    return (m if plan.cut is None else 1) * sum(held.values()) + m * formed + 2 * kernel
