@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlgrad.decision import Decision
-from mtlgrad.engines.processes import Processes
+from mtlgrad.engines.processes import Kind, Processes
 from mtlgrad.losses import Scale
 from mtlgrad.method import Method, State
 
@@ -46,8 +46,10 @@ class Call:
     """[] each, multiplied by the scale, in task order: what is back-propagated."""
     positions: Sequence[int]
     """Where each of the losses stands among all tasks."""
+    anywhere: Sequence[int]
+    """The tasks that have a loss in this call, on this rank or another."""
     present: Sequence[int]
-    """The tasks that the decision is about: `positions`, and inside a window those of earlier micro-batches."""
+    """The tasks that the decision is about: `anywhere`, and inside a window those of earlier micro-batches."""
     tasks: int
     """How many tasks there are, absent ones included."""
     values: Tensor
@@ -88,6 +90,11 @@ class Call:
         """Where the shared parameters are."""
         return self.shared[0].device
 
+    @property
+    def rows(self) -> list[int]:
+        """Where each of the losses stands among the present tasks."""
+        return [self.present.index(k) for k in self.positions]
+
     def inputs(self) -> list[Tensor] | None:
         """Which parameters a backward pass may reach; None: all of them."""
         if self.private is None:
@@ -127,6 +134,8 @@ class Engine(ABC):
 
     name: ClassVar[str]
     """In words, as `Balancer.engine` shows it."""
+    processes: ClassVar[tuple[Kind, ...]] = ("one",)
+    """How the processes may be among which it works."""
 
     @abstractmethod
     def refuses(self, call: Call) -> str | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.decision import Decision
-from mtlgrad.engines.asking import ask, ask_grams
+from mtlgrad.engines.asking import ask, ask_from_grams
 from mtlgrad.engines.base import Call
 from mtlgrad.engines.several import Several
 from mtlgrad.gradients import TaskGradients
@@ -30,7 +30,7 @@ def ask_about_parts(call: Call, gradients: TaskGradients, features: Sequence[Ten
     assert isinstance(processes, Several)
     if isinstance(call.method, GramAggregator):
         partial = gradients.gram() / processes.size**2
-        decision, states = ask_grams(call, [processes.summed(partial).to(partial.device)])
+        decision, states = ask_from_grams(call, [processes.summed(partial).to(partial.device)])
         assert decision.weights is not None
         return replace(decision, direction=combine(decision.weights, gradients.matrix)), states
     rows, parts = gradients.matrix / processes.size, []

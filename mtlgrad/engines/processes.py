@@ -44,8 +44,13 @@ class Processes:
     def mean_jacobian(self, gradients: TaskGradients) -> None:
         """Average J over the ranks, in place, before G is formed."""
 
-    def mean_gradients(self, parameters: Sequence[Tensor], private: Sequence[Tensor] | None) -> None:
-        """Average over the ranks the `.grad` of `parameters` and of private ones; None: those met by `backward`."""
+    def mean_gradients(
+        self, shared: Sequence[Tensor], private: Sequence[Tensor] | None, *, decided: bool = False
+    ) -> None:
+        """Average the `.grad` of private parameters over the ranks (None: those that `backward` led to), and of shared.
+
+        `decided`: the shared ones hold the direction, on which all ranks agree, and are left alone.
+        """
 
     def all_finite(self, finite: Tensor) -> Tensor:
         """Whether the bool [] is true on every rank."""
@@ -62,7 +67,7 @@ def surrounding(shared: Sequence[Tensor], before: Processes | None = None) -> Pr
     """
     tensors = sys.modules.get("torch.distributed.tensor")
     if tensors is not None and any(isinstance(p, tensors.DTensor) for p in shared):
-        from mtlgrad.engines.sharded import Shards
+        from mtlgrad.engines.shards import Shards
 
         return before if isinstance(before, Shards) and before.of(shared) else Shards(shared)
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):

@@ -42,7 +42,9 @@ class Several(Processes):
         if someone:
             raise RuntimeError("another rank refused this call of the Balancer: its own error says why")
         if high != -low:
-            raise RuntimeError(f"the ranks ask the Balancer for different things; this one (rank {dist.get_rank()}): {told}")
+            raise RuntimeError(
+                f"the ranks ask the Balancer for different things; this one (rank {dist.get_rank()}): {told}"
+            )
 
     def tell(self, values: Mapping[int, Tensor], tasks: int) -> tuple[dict[int, Tensor], dict[int, float]]:
         message = torch.zeros(2, tasks, dtype=torch.float64)
@@ -87,14 +89,16 @@ class Several(Processes):
         """Remember what a backward pass led to, until gradients are averaged."""
         self._met |= {id(p): p for p in leaves}
 
-    def mean_gradients(self, parameters: Sequence[Tensor], private: Sequence[Tensor] | None) -> None:
-        own = {id(p) for p in parameters}
+    def mean_gradients(
+        self, shared: Sequence[Tensor], private: Sequence[Tensor] | None, *, decided: bool = False
+    ) -> None:
+        own = {id(p) for p in shared}
         others = list(self._met.values()) if private is None else [p for p in private if p.requires_grad]
         self._met = {}
         others = [p for p in others if id(p) not in own]
         if private is None:
             self._agree_on(others)
-        whole = [*parameters, *others]
+        whole = others if decided else [*shared, *others]
         touched = self.summed(torch.tensor([[p.grad is not None for p in whole]], dtype=torch.float64))[0] > 0
         self._average([p for p, any_rank in zip(whole, touched.tolist(), strict=True) if any_rank])
 
