@@ -31,14 +31,16 @@ Array = npt.NDArray[np.float64]
 class Setting:
     """One kind of comparison: `methods` methods beside the baseline, on `seeds` seeds.
 
-    Scores are a part that all methods share on a seed plus a part of their own, `correlation` being the share of the
-    variance that is common. The spread of a paired difference is 1. `effect` is the true difference of the first
-    `different` methods, and of no other.
+    Scores are a part that everybody shares on a seed plus a part of their own, `correlation` being the share of the
+    variance that is common: pairing takes it out. Of the own parts of the methods, but not of the baseline's, the share
+    `kinship` of the variance is common to all: methods that do nearly the same. The spread of a paired difference is 1.
+    `effect` is the true difference of the first `different` methods, and of no other.
     """
 
     methods: int
     seeds: int
     correlation: float = 0.5
+    kinship: float = 0.0
     noise: Noise = "normal"
     effect: float = 0.0
     different: int = 0
@@ -46,7 +48,10 @@ class Setting:
 
     def draw(self, random: np.random.Generator) -> pd.DataFrame:
         """The runs of one comparison."""
-        own = self._noise(random, (self.methods + 1, self.seeds)) / math.sqrt(2)  # differences have spread 1
+        own = self._noise(random, (self.methods + 1, self.seeds))
+        kin = self._noise(random, (1, self.seeds))
+        own[1:] = math.sqrt(1 - self.kinship) * own[1:] + math.sqrt(self.kinship) * kin
+        own /= math.sqrt(2)  # differences have spread 1
         shared = self._noise(random, (1, self.seeds)) * math.sqrt(self.correlation / (1 - self.correlation) / 2)
         scores = own + shared
         scores[1 : 1 + self.different] += self.effect
@@ -138,7 +143,8 @@ def outcomes(comparisons: int) -> list[Outcome]:
         Setting(10, 2),
         Setting(10, 5, correlation=0.0),
         Setting(10, 5),
-        Setting(10, 5, correlation=0.9),
+        Setting(10, 5, correlation=0.9, kinship=0.5),
+        Setting(10, 5, correlation=0.9, kinship=0.95),
         Setting(10, 10),
         Setting(30, 5),
         Setting(10, 5, noise="heavy"),
@@ -177,7 +183,7 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(one)) for one in found]
     summary = f'{{"comparisons": {args.comparisons}, "level": {LEVEL}, "outcomes": [\n' + ",\n".join(lines) + "\n]}\n"
-    (args.out / "summary.json").write_text(summary, encoding="utf-8")
+    (args.out / "figures.json").write_text(summary, encoding="utf-8")
     (args.out / "table.md").write_text(_markdown(found, args.comparisons), encoding="utf-8")
     return 0 if all(one.held for one in found) else 1
 
@@ -204,6 +210,7 @@ def _cells(one: Outcome) -> list[str]:
         str(setting.methods),
         str(setting.seeds),
         f"{setting.correlation:g}",
+        f"{setting.kinship:g}",
         setting.noise,
         str(setting.different),
         f"{setting.effect:g}" if setting.different else "",
@@ -221,8 +228,9 @@ def _markdown(found: Sequence[Outcome], comparisons: int) -> str:
 
 {comparisons} simulated comparisons in every line, each judged by `mtlgrad.compare.statistics.judge` as a family: every
 method against one baseline, paired by seed. Differences and margins are in units of the spread of a paired difference.
-"correlation" is the share of a score's variance that all methods have in common on a seed; that all are compared with
-one baseline correlates them besides. "heavy" noise is Student's t with 4 degrees of freedom, "skewed" is exponential.
+"correlation" is the share of a score's variance that everybody has in common on a seed, "kinship" the share of the rest
+that the methods have in common and the baseline has not; one baseline for all correlates them besides.
+"heavy" noise is Student's t with 4 degrees of freedom, "skewed" is exponential.
 The numbers of seeds in the lines about finding are those which a report names for 80 %.
 
 {chr(10).join([rows[0], rule, *rows[1:]])}

@@ -14,7 +14,9 @@ from mtlgrad.scalarizers.base import Scalarizer
 Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
 
 
-def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, diagnose_every: int) -> None:
+def check_choices(
+    method: Method, apply: str, groups: Groups | None, memory: str, seed: int, diagnose_every: int
+) -> None:
     if apply not in ("shared", "loss"):
         raise ValueError(f"apply must be 'shared' or 'loss', got {apply!r}")
     if apply == "loss" and isinstance(method, JacobianAggregator):
@@ -25,6 +27,8 @@ def check_choices(method: Method, apply: str, groups: Groups | None, seed: int, 
         raise ValueError(f"groups= cuts up the parameters, and {method.name} works at the shared representation")
     if groups is not None and isinstance(method, Scalarizer):
         raise ValueError(f"groups= needs a method that reads gradients, and {method.name} reads losses only")
+    if memory not in ("fast", "lean"):
+        raise ValueError(f"memory must be 'fast' or 'lean', got {memory!r}")
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"seed must be an int, got {seed!r}")
     check_integer("diagnose_every (0: never)", diagnose_every, low=0)

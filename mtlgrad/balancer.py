@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -58,6 +58,9 @@ class Balancer:
     groups:
         None: one decision for all shared parameters. "tensor": one per parameter tensor. A mapping of names to
         parameters: one per group; together the groups must hold exactly the shared parameters.
+    memory:
+        "fast": the way with the fewest backward passes whose extra memory is there. "lean": the one with the least
+        memory, where weights suffice at most m times the longest shared parameter, for more passes.
     seed:
         Seeds the generator that stochastic methods draw from, an int.
     diagnose_every:
@@ -89,13 +92,15 @@ class Balancer:
         tasks: Sequence[str] | None = None,
         apply: Literal["shared", "loss"] = "shared",
         groups: Groups | None = None,
+        memory: Literal["fast", "lean"] = "fast",
         seed: int = 0,
         diagnose_every: int = 0,
     ) -> None:
         method = catalog.as_method(method)
-        check_choices(method, apply, groups, seed, diagnose_every)
+        check_choices(method, apply, groups, memory, seed, diagnose_every)
         self.method = method
         self.apply = apply
+        self.memory = memory
         self.diagnose_every = diagnose_every
         self._modules, given = shared_parameters(shared)
         self._group_names, self._group_sizes, self._shared = grouped(groups, given)
@@ -233,7 +238,7 @@ class Balancer:
             **self._memory.save(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Undo `state_dict`, on a Balancer built with the same arguments, fresh or not.
 
         Raises
@@ -309,6 +314,7 @@ class Balancer:
             modules=self._modules,
             private=self._private,
             apply=self.apply,
+            memory=self.memory,
             groups=None if self._group_sizes is None else [len(group) for group in self._memory.columns()],
             features=at,
             states=self._memory.states(len(self._tasks), present),

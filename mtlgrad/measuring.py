@@ -24,7 +24,7 @@ def measure(losses: Losses, shared: nn.Module | Iterable[nn.Module | Tensor]) ->
     Parameters
     ----------
     losses:
-        Task names to scalar losses, or a list or a tensor [m] of them, as in `Balancer.backward`; at least one.
+        Task names to scalar losses, or a list or a tensor [m] of them, as in `Balancer.backward`.
     shared:
         As in the `Balancer`: modules, parameters, or a mix. Frozen ones do not count.
 

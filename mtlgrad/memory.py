@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,7 +74,7 @@ class Memory:
             "steps": self.steps,
         }
 
-    def load(self, saved: dict[str, Any], own: dict[str, Any]) -> tuple[str, ...] | None:
+    def load(self, saved: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...] | None:
         """The saved tasks, once `saved` is known to be of a Balancer like `own` and was taken over."""
         tasks = check_saved(saved, own)
         columns = saved.get("columns") or self.columns()

@@ -104,6 +104,39 @@ def min_norm_point(jacobian: Array) -> Array:
     return np.asarray(units.T @ amounts.value * norms.min())
 
 
+def capped_min_norm_point(jacobian: Array, cap: float) -> Array:
+    """d [n]: the shortest convex combination of the gradients with weights at most `cap` (Hu, Ho and Yu 2026).
+
+    Examples
+    --------
+    >>> capped_min_norm_point(np.diag([1.0, 1.0, 10.0]), 0.45).round(4)
+    array([0.45, 0.45, 1.  ])
+    """
+    cp = _cvxpy()
+    weights = cp.Variable(len(jacobian), nonneg=True)
+    peak = np.abs(jacobian).max() or 1.0
+    _solve(
+        cp.Minimize(cp.sum_squares((jacobian / peak).T @ weights)), [cp.sum(weights) == 1.0, weights <= cap], _SMOOTH
+    )
+    return np.asarray(jacobian.T @ weights.value)
+
+
+def priority_direction(jacobian: Array, main: int, share: Array) -> Array:
+    """d [n]: nearest to g_main with g_j . d >= share_j |g_j|^2 for every other j (Varam et al. 2026, Problem 1).
+
+    Examples
+    --------
+    >>> priority_direction(np.array([[1.0, 0.0], [0.0, 1.0]]), 0, np.array([0.0, 0.5])).round(6)
+    array([1. , 0.5])
+    """
+    cp = _cvxpy()
+    direction = cp.Variable(jacobian.shape[1])
+    units, norms = _unit_rows(jacobian)
+    met = [units[j] @ direction >= share[j] * norms[j] for j in range(len(jacobian)) if j != main and norms[j] > 0]
+    _solve(cp.Minimize(cp.sum_squares(direction - jacobian[main])), met, _SMOOTH)
+    return np.asarray(direction.value)
+
+
 def cagrad_direction(jacobian: Array, c: float) -> Array:
     """d [n] of CAGrad: max_d min_i g_i . d s.t. |d - g_0| <= c |g_0|, g_0 the mean (Liu et al. 2021, Eq. 3).
 

@@ -20,7 +20,7 @@ NOT_TUNED = {
     "byzantine", "selected", "trim",  # how many tasks are taken for outliers
     "warmup", "log_variance", "base", "solutions",  # where a run starts
     "inner", "order", "form", "rescale",  # which method it is
-    "momentum", "steps",  # of an inner solver
+    "momentum", "steps", "beta", "eps",  # of an inner solver
 }  # fmt: skip
 
 

@@ -15,41 +15,41 @@ from mtlgrad.method import State, Traits, check_choice, check_integer, check_num
 from mtlgrad.spaces import Choice, Space, Uniform
 
 
-class _Wrapper(StatefulGramAggregator):
+class Wrapper(StatefulGramAggregator):
     """What wraps one `inner`; the inner's state is part of the wrapper's, its names prefixed."""
 
     inner: GramAggregator
 
     def _inner_init(self, m: int, device: torch.device | None) -> State:
-        return _prefixed(self.inner.init(m, device=device))
+        return prefixed(self.inner.init(m, device=device))
 
     def check_values(self, losses: Tensor) -> None:
         self.inner.check_values(losses)
 
     def _space(self, **mine: Space) -> Mapping[str, Space]:
-        return {**mine, **_prefixed(self.inner.search_space)}
+        return {**mine, **prefixed(self.inner.search_space)}
 
     def _fell_back(self, gram: Tensor) -> Tensor:
         # Gradients divided by positive numbers keep their rank and their conflicts, which is what methods fall back on.
         return self.inner.fell_back(gram)
 
 
-def _check_inner(inner: object) -> None:
+def check_inner(inner: object) -> None:
     if not isinstance(inner, GramAggregator):
         hint = f"; did you mean {inner.__name__}()?" if isinstance(inner, type) else ""
         raise TypeError(f"inner must be a GramAggregator, one that decides from G alone, got {inner!r}{hint}")
 
 
-def _prefixed(state: Mapping[str, Any]) -> dict[str, Any]:
+def prefixed(state: Mapping[str, Any]) -> dict[str, Any]:
     return {f"inner.{name}": value for name, value in state.items()}
 
 
-def _inner_state(state: State) -> State:
+def inner_state(state: State) -> State:
     return {name.removeprefix("inner."): value for name, value in state.items() if name.startswith("inner.")}
 
 
 @dataclass(frozen=True)
-class Every(_Wrapper):
+class Every(Wrapper):
     r"""Asks another method every k steps only, and holds its weights in between.
 
     .. math:: w_t = w^{\text{inner}}\bigl(G_{k \lfloor t / k \rfloor}\bigr), \qquad d_t = w_t J_t
@@ -87,7 +87,7 @@ class Every(_Wrapper):
 
     def __post_init__(self) -> None:
         check_integer("k", self.k, low=1)
-        _check_inner(self.inner)
+        check_inner(self.inner)
 
     @property
     def search_space(self) -> Mapping[str, Space]:  # type: ignore[override]
@@ -96,7 +96,7 @@ class Every(_Wrapper):
     @property
     def traits(self) -> Traits:
         mine = dataclasses.replace(self.inner.traits, stateful=True, closed_form_pair=False)
-        return mine if self.k == 1 else _of_other_gradients(mine)
+        return mine if self.k == 1 else of_other_gradients(mine)
 
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         return {
@@ -116,12 +116,12 @@ class Every(_Wrapper):
         held = self.foreseen(state)
         if held is not None:
             return held
-        weights, inner = self.inner.step(gram, _inner_state(state), losses=losses, generator=generator)
-        return weights, {"weights": weights, "steps": state["steps"] + 1, **_prefixed(inner)}
+        weights, inner = self.inner.step(gram, inner_state(state), losses=losses, generator=generator)
+        return weights, {"weights": weights, "steps": state["steps"] + 1, **prefixed(inner)}
 
 
 @dataclass(frozen=True)
-class Ema(_Wrapper):
+class Ema(Wrapper):
     r"""Moving average of another method's weights: steadier decisions from noisy gradients.
 
     .. math:: a_t = \beta a_{t-1} + (1 - \beta)\, w^{\text{inner}}(G_t), \qquad w_t = \frac{a_t}{1 - \beta^t}, \qquad
@@ -158,7 +158,7 @@ class Ema(_Wrapper):
     beta: float = 0.9
 
     def __post_init__(self) -> None:
-        _check_inner(self.inner)
+        check_inner(self.inner)
         check_number("beta", self.beta, low=0, high=1)
         if self.beta == 1:
             raise ValueError("beta must be a number in [0, 1), got 1: the moving average would never start")
@@ -170,7 +170,7 @@ class Ema(_Wrapper):
     @property
     def traits(self) -> Traits:
         mine = dataclasses.replace(self.inner.traits, stateful=True, closed_form_pair=False)
-        return mine if self.beta == 0 else _of_other_gradients(mine)
+        return mine if self.beta == 0 else of_other_gradients(mine)
 
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         return {
@@ -180,24 +180,24 @@ class Ema(_Wrapper):
         }
 
     def foreseen(self, state: State) -> tuple[Tensor, State] | None:
-        settled = self.inner.foreseen(_inner_state(state))
+        settled = self.inner.foreseen(inner_state(state))
         return None if settled is None else self._average(state, *settled)
 
     def _step(
         self, gram: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, State]:
-        weights, inner = self.inner.step(gram, _inner_state(state), losses=losses, generator=generator)
+        weights, inner = self.inner.step(gram, inner_state(state), losses=losses, generator=generator)
         return self._average(state, weights, inner)
 
     def _average(self, state: State, weights: Tensor, inner: State) -> tuple[Tensor, State]:
         steps = state["steps"] + 1
         average = state["average"].lerp(weights, 1 - self.beta)
         corrected = average / (1 - self.beta ** steps.to(torch.float64))
-        return corrected, {"average": average, "steps": steps, **_prefixed(inner)}
+        return corrected, {"average": average, "steps": steps, **prefixed(inner)}
 
 
 @dataclass(frozen=True)
-class Normalised(_Wrapper):
+class Normalised(Wrapper):
     r"""Another method on gradients that are brought to one size first.
 
     .. math:: g'_i = \frac{g_i}{n_i}, \qquad w_i = \frac{w^{\text{inner}}_i(D G D)}{n_i}, \quad
@@ -238,7 +238,7 @@ class Normalised(_Wrapper):
     by: Literal["l2", "loss", "loss+"] = "l2"
 
     def __post_init__(self) -> None:
-        _check_inner(self.inner)
+        check_inner(self.inner)
         check_choice("by", self.by, ("l2", "loss", "loss+"))
 
     @property
@@ -278,10 +278,10 @@ class Normalised(_Wrapper):
             assert losses is not None
             inverse = inverse / positive(self, losses)
         normalised = inverse[:, None] * gram * inverse
-        weights, inner = self.inner.step(normalised, _inner_state(state), losses=losses, generator=generator)
-        return inverse * weights, _prefixed(inner)
+        weights, inner = self.inner.step(normalised, inner_state(state), losses=losses, generator=generator)
+        return inverse * weights, prefixed(inner)
 
 
-def _of_other_gradients(traits: Traits) -> Traits:
+def of_other_gradients(traits: Traits) -> Traits:
     """What is left of a method's promises once its weights meet other gradients than they were made for."""
     return dataclasses.replace(traits, non_conflicting=False, sums_without_conflict=False, scale_invariant=False)

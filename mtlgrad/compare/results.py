@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from mtlgrad.compare.metrics import Metric
 from mtlgrad.compare.rows import Row, rows
 from mtlgrad.compare.schema import Machine, Run, Versions, read_run, write_atomically
+from mtlgrad.compare.scores import metrics_of, with_verdicts
 from mtlgrad.compare.suite import Arm, Suite, SuiteError, explain
 
 SUITE_FILE = "suite.json"
@@ -28,7 +30,13 @@ class Results:
 
     @property
     def metric(self) -> str:
+        """The main metric: by its own row, tables and bars are made."""
         return next((run.metric for run in self.runs if run.metric), "metric")
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What is judged."""
+        return metrics_of(self.suite, self.runs)
 
     @property
     def arms(self) -> list[Arm]:
@@ -83,7 +91,7 @@ def load_results(folder: Path, suite: Suite | None = None) -> Results:
             ignored += 1
     if not runs:
         raise SuiteError(f"{folder} holds no results of suite {suite.name!r}")
-    return Results(suite, tuple(runs), ignored, rows(suite, runs))
+    return Results(suite, tuple(runs), ignored, with_verdicts(suite, rows(suite, runs), runs))
 
 
 def read_runs(folder: Path) -> Iterator[Run | None]:

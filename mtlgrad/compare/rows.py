@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from mtlgrad.compare.schema import Run
+from mtlgrad.compare.statistics import Verdict
 from mtlgrad.compare.suite import Suite
 
 LEVEL = 0.95
@@ -64,6 +65,8 @@ class Row:
     """Median over seeds of the step time, in units of the baseline's."""
     step_ms: float | None
     statuses: dict[str, int]
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    """By metric; none for the baseline, references and candidates."""
 
 
 METRIC = "metric: "
@@ -115,7 +118,7 @@ def group_notes(suite: Suite, runs: Sequence[Run]) -> list[str]:
 
 def _by_arm_and_label(suite: Suite, runs: Sequence[Run]) -> dict[str, dict[str, pd.DataFrame]]:
     """Arm to label to a frame with one line per seed."""
-    frame = table_of(runs, suite.columns)
+    frame = table_of(runs, suite.further)
     return {
         arm.name: {label: part.set_index("seed") for label, part in frame[frame.arm == arm.name].groupby("label")}
         for arm in suite.arms

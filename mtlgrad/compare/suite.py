@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mtlgrad.compare.metrics import Metrics
 from mtlgrad.compare.schema import Identity, formerly
 
 MOST_SEED = 2**63
@@ -68,8 +69,12 @@ class Suite(_Strict):
     evaluate_every: Annotated[int, Field(ge=1)]
     baseline: Label
     """The label that the others are compared with."""
+    metrics: Metrics = {}
+    """What is judged, with directions, units and margins, the main metric first; none: the problem's main metric."""
     columns: list[str] = []
     """Metrics that get a table of their own, at the last step, in this order; none: the main metric says it all."""
+    controls: list[str] = []
+    """Rows that settle what a plain comparison leaves open, by one word each; `mtlgrad.compare.controls` has them."""
     arms: Annotated[list[Arm], Field(min_length=1)]
     methods: Annotated[list[MethodRow], Field(min_length=1)]
 
@@ -93,6 +98,11 @@ class Suite(_Strict):
         if any("steps" in options for options in everywhere):
             raise ValueError("problem option 'steps' is set by the suite's own `steps`")
         return self
+
+    @property
+    def further(self) -> list[str]:
+        """The metrics that get a table of their own: `columns`, or all that are judged where they are several."""
+        return self.columns or (list(self.metrics) if len(self.metrics) > 1 else [])
 
     @property
     def labels(self) -> list[str]:

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mtlgrad.compare.metrics import rounded
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Difference, Row, Spread, group_notes
 from mtlgrad.compare.schema import Versions
+from mtlgrad.compare.sentences import headline, limitations, more, sentence, verdicts_of
 
-MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
 HEADING_WIDTH = 10
 FOLDER_OPTIONS = ("data_dir", "weights")
@@ -28,13 +29,19 @@ def headings(results: Results) -> list[str]:
     """Of the cells, in order."""
     return [
         "method",
-        f"final {results.metric}",
+        f"final {_with_unit(results, results.metric)}",
         f"vs {results.suite.baseline} [95 %]",
+        "verdict (seeds to decide)",
         "conflicts",
         "step time",
         "runs",
         f"{results.metric} at best validation",
     ]
+
+
+def _with_unit(results: Results, name: str) -> str:
+    metric = results.metrics.get(name)
+    return f"{name} ({metric.unit})" if metric is not None and metric.unit else name
 
 
 def cells(row: Row) -> list[str]:
@@ -43,6 +50,7 @@ def cells(row: Row) -> list[str]:
         _name(row),
         _spread(row.final),
         _difference(row.difference, row.final),
+        _words(row),
         _conflicts(row),
         NONE if row.step_time is None else f"{row.step_time:.2f}x",
         _runs(row.statuses),
@@ -52,7 +60,8 @@ def cells(row: Row) -> list[str]:
 
 def metric_headings(results: Results) -> list[str]:
     """Of the table of further metrics; empty where the suite names none."""
-    return ["method", *results.suite.columns] if results.suite.columns else []
+    further = results.suite.further
+    return ["method", *(_with_unit(results, name) for name in further)] if further else []
 
 
 def metric_cells(row: Row) -> list[str]:
@@ -66,33 +75,42 @@ def metric_difference_cells(row: Row) -> list[str]:
 
 
 def show(results: Results, console: Console) -> None:
-    """Print a table per arm."""
+    """Print the verdict in a line, a table per arm, and what to run for more."""
+    console.print()
+    console.print(Text(headline(results), style="bold"), soft_wrap=True)
     for arm in results.arms:
         rows = results.rows[arm.name]
         console.print()
         console.print(_printed(arm.title, headings(results), rows, cells))
-        if results.suite.columns:
+        if results.suite.further:
             console.print()
             console.print(_printed(f"{arm.title}, means at the last step", metric_headings(results), rows, _means))
     console.print()
+    for text in more(results):
+        console.print(Text(text), soft_wrap=True)
     for note in notes(results):
         console.print(Text(note, style="dim"), soft_wrap=True)
 
 
 def markdown(results: Results) -> str:
     """The tables as a Markdown document that can be committed."""
-    parts = [f"# {results.suite.title}", results.suite.description.strip()]
+    parts = [f"# {results.suite.title}", f"**{headline(results)}**", *more(results)]
+    parts.append(results.suite.description.strip())
     for arm in results.arms:
         rows = results.rows[arm.name]
         parts += [f"## {arm.title}", piped(headings(results), [cells(row) for row in rows])]
-        if results.suite.columns:
+        if results.suite.further:
             head, compared = metric_headings(results), [row for row in rows if row.difference is not None]
             parts += ["At the last step:", piped(head, [metric_cells(row) for row in rows])]
             parts += [
                 f"vs {results.suite.baseline} [95 %]:",
                 piped(head, [metric_difference_cells(r) for r in compared]),
             ]
-    parts += ["\n".join(f"- {note}" for note in notes(results))]
+        spoken = [text for row in rows if (text := sentence(results, row))]
+        if spoken:
+            parts.append("\n".join(f"- {text}" for text in spoken))
+    parts += ["## How to read this", "\n".join(f"- {note}" for note in notes(results))]
+    parts += ["## What this comparison cannot tell", "\n".join(f"- {text}" for text in limitations(results))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -112,7 +130,7 @@ def _printed(title: str, head: list[str], rows: Sequence[Row], text: Callable[[R
 
 def _means(row: Row) -> list[str]:
     """The further metrics without their deviations: ten columns of them have to fit a terminal."""
-    return [_name(row), *(NONE if value is None else f"{value.mean:.1f}" for value in row.columns.values())]
+    return [_name(row), *(NONE if one is None else rounded(one.mean, one.std) for one in row.columns.values())]
 
 
 def piped(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -150,6 +168,12 @@ def summary(results: Results) -> str:
     plain = {
         "suite": suite,
         "metric": results.metric,
+        "headline": headline(results),
+        "verdicts": [
+            {**asdict(one), "mean": one.pairs.mean, "interval": one.pairs.interval(), "seeds": one.seeds_to_decide}
+            for one in verdicts_of(results)
+        ],
+        "limitations": limitations(results),
         "arms": {name: [asdict(row) for row in rows] for name, rows in results.rows.items()},
         "notes": notes(results),
         "versions": [one.model_dump() for one in results.versions],
@@ -166,6 +190,8 @@ def notes(results: Results) -> list[str]:
         texts = [
             f"Seeds {_listed(seeds)}; {steps} steps; mean ± sample standard deviation over the runs that ended ok.",
             "Differences are paired by seed, with the 95 % t-interval of their mean: wide when seeds are few.",
+            "Verdicts: paired t-tests with Holm's correction over all comparisons asked, at 5 %; equivalent: two "
+            "one-sided tests within the margin. An interval is that of one comparison alone.",
         ]
     else:
         texts = [f"Seed {seeds[0]} alone; {steps} steps. A single seed has no deviation and no interval."]
@@ -203,8 +229,8 @@ def _listed(seeds: Sequence[int]) -> str:
 def _spread(spread: Spread | None) -> str:
     if spread is None:
         return NONE
-    deviation = "" if spread.std is None else f" ± {spread.std:.1f}"
-    return f"{spread.mean:.1f}{deviation}"
+    deviation = "" if spread.std is None else f" ± {rounded(spread.std, spread.std) if spread.std else 0}"
+    return f"{rounded(spread.mean, spread.std)}{deviation}"
 
 
 def _runs(statuses: Mapping[str, int]) -> str:
@@ -224,12 +250,20 @@ def _difference(difference: Difference | None, of: Spread | None) -> str:
         return NONE
     fewer = "" if difference.n == of.n else f" (n = {difference.n})"
     if difference.low is None or difference.high is None:
-        return _signed(difference.mean) + fewer
-    return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]{fewer}"
+        return rounded(difference.mean, of.std, signed=True) + fewer
+    half = (difference.high - difference.low) / 2
+    mean, low, high = (
+        rounded(value, half, signed=True) for value in (difference.mean, difference.low, difference.high)
+    )
+    return f"{mean} [{low}, {high}]{fewer}"
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", MINUS)
+def _words(row: Row) -> str:
+    """The verdict of the main metric, the first that is judged; of an undecided one, how many seeds it would take."""
+    if not row.verdicts:
+        return NONE
+    first = next(iter(row.verdicts.values()))
+    return first.word if first.seeds_to_decide is None else f"{first.word} ({first.seeds_to_decide})"
 
 
 def _conflicts(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class Call:
     private: Sequence[Tensor] | None
     """Which other parameters may get a gradient; None: every leaf that the losses reach."""
     apply: Literal["shared", "loss"]
+    memory: Literal["fast", "lean"]
+    """What an engine is to be cheap in: backward passes, or memory."""
     groups: Sequence[int] | None
     """How many of the trainable parameters each group has, in order; None: one decision for all."""
     features: Sequence[Tensor] | None
@@ -94,6 +97,12 @@ class Call:
     def rows(self) -> list[int]:
         """Where each of the losses stands among the present tasks."""
         return [self.present.index(k) for k in self.positions]
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """First and last (not included) number of the trainable parameters of each group."""
+        ends = list(itertools.accumulate([len(self.trainable)] if self.groups is None else self.groups))
+        return list(zip([0, *ends], ends, strict=False))
 
     def inputs(self) -> list[Tensor] | None:
         """Which parameters a backward pass may reach; None: all of them."""

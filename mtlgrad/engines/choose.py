@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 from mtlgrad.engines.at_features import AtFeatures
 from mtlgrad.engines.base import Call, Cost, Engine
+from mtlgrad.engines.in_blocks import InBlocks
 from mtlgrad.engines.layerwise import Layerwise
+from mtlgrad.engines.memory import free_memory
 from mtlgrad.engines.per_task import PerTask
 from mtlgrad.engines.scalarized import Scalarized
 from mtlgrad.engines.settled import Settled
 from mtlgrad.engines.sharded import Sharded
 
-ENGINES: tuple[type[Engine], ...] = (Scalarized, Settled, AtFeatures, Layerwise, PerTask, Sharded)
+ENGINES: tuple[type[Engine], ...] = (Scalarized, Settled, AtFeatures, Layerwise, PerTask, InBlocks, Sharded)
 """Every way there is. Of two that cost the same the first is taken."""
+
+_LOOKED_AFTER = 1 << 28  # bytes; what is less is taken without asking how much is free
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Choice:
 
     def __str__(self) -> str:
         reasons = "".join(f"\n  not {name}: {reason}" for name, reason in self.others.items())
-        return f"{self.name} ({self.cost.passes:g} backward passes, {_size(self.cost.memory)} extra){reasons}"
+        return f"{self.name} ({self.cost.passes:.3g} backward passes, {_size(self.cost.memory)} extra){reasons}"
 
 
 def choose(call: Call, engines: Sequence[Engine]) -> tuple[Engine, Choice]:
@@ -49,12 +53,16 @@ def choose(call: Call, engines: Sequence[Engine]) -> tuple[Engine, Choice]:
     if not costs:
         told = "; ".join(f"{engine.name}: {reason}" for engine, reason in reasons.items())
         raise ValueError(f"no way to serve this call: {told}")
-    best = min(costs, key=lambda engine: costs[engine])
-    others = {
-        engine.name: reason or f"{costs[engine].passes:g} backward passes, {_size(costs[engine].memory)} extra"
-        for engine, reason in reasons.items()
-        if engine is not best
+    best = min(costs, key=lambda engine: (costs[engine].memory if call.memory == "lean" else 0, costs[engine]))
+    accounts = {
+        engine: f"{cost.passes:.3g} backward passes, {_size(cost.memory)} extra" for engine, cost in costs.items()
     }
+    free = free_memory(call.shared[0].device) if costs[best].memory > _LOOKED_AFTER else None
+    if free is not None and costs[best].memory > free:
+        # Too long a step is better than none.
+        accounts[best] += f", and {_size(free)} are free"
+        best = min(costs, key=lambda engine: (costs[engine].memory, costs[engine]))
+    others = {engine.name: reason or accounts[engine] for engine, reason in reasons.items() if engine is not best}
     return best, Choice(best.name, costs[best], others)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtlgrad.engines.base import Call
 from mtlgrad.engines.processes import backward
+from mtlgrad.engines.graph import Graph, Node
 from mtlgrad.gradients import TaskGradients
 
 __all__ = [
@@ -56,6 +57,18 @@ def _entries(gradient: Tensor) -> Tensor:
     if gradient.is_sparse:
         return gradient._values()
     return gradient.to_local() if hasattr(gradient, "to_local") else gradient
+
+
+def private_leaves(call: Call, graph: Graph) -> list[Node]:
+    """The nodes of the private parameters that the losses reach."""
+    shared = {id(p) for p in call.shared}
+    allowed = None if call.private is None else {id(p) for p in call.private}
+    return [leaf for name, leaf in graph.leaves.items() if name not in shared and (allowed is None or name in allowed)]
+
+
+def accumulate(leaf: Node, gradient: Tensor) -> None:
+    """Into the `.grad` of a leaf's node, as a backward pass would, hooks after accumulation included."""
+    leaf(gradient)
 
 
 def scaled(direction: Tensor, call: Call) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlgrad.compare.checks import integer, number, one_of, text_or_none
+from mtlgrad.compare.checks import integer, number, one_of
 from mtlgrad.compare.checks import seed as check_seed
 from mtlgrad.compare.problem import Phase, Problem
 from tasks.networks import evaluating
@@ -18,13 +18,11 @@ from tasks.pictures import png
 from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES
 from tasks.uda.data import (
-    BUILT_IN,
     CLASSES,
-    FROM_FOLDER,
-    TRAINED_ON,
     Batches,
     Domain,
     Split,
+    check_pair,
     image_shape,
     load_domain,
     normalize,
@@ -100,9 +98,7 @@ class UDA(Problem):
     data_dir: str | None = None
 
     def __post_init__(self) -> None:
-        known = (*BUILT_IN, *FROM_FOLDER)
-        one_of("source", self.source, known)
-        one_of("target", self.target, [name for name in known if name != self.source])
+        check_pair(self.source, self.target, batch_size=self.batch_size, data_dir=self.data_dir)
         one_of("method", self.method, SYSTEMS)
         one_of("variant", self.variant, SYSTEMS[self.method].variants)
         check_settings(self.method, self.settings)
@@ -110,9 +106,6 @@ class UDA(Problem):
             one_of("backbone", self.backbone, BACKBONES)
         one_of("recipe", self.recipe, RECIPES)
         integer("steps", self.steps, low=1)
-        domains = (self.source, self.target)
-        most = min((TRAINED_ON[name] for name in domains if name in TRAINED_ON), default=None)
-        integer("batch_size", self.batch_size, low=2, high=most)  # batch norm needs two
         if self.warmup is not None:
             integer("warmup", self.warmup, low=0)
         check_seed("data_seed", self.data_seed)
@@ -120,13 +113,6 @@ class UDA(Problem):
             number("lr", self.lr, positive=True)
         if self.weight_decay is not None:
             number("weight_decay", self.weight_decay)
-        text_or_none("data_dir", self.data_dir)
-        read = [name for name in domains if name in FROM_FOLDER]
-        if read and self.data_dir is None:
-            raise ValueError(f"data_dir=None does not do for {read[0]!r}; allowed: a folder that holds {read[0]!r}")
-        if self.data_dir is not None and not read:
-            built_in = f"{self.source!r} and {self.target!r} are built in"
-            raise ValueError(f"data_dir={self.data_dir!r} has no effect: {built_in}; allowed: none")
 
     @property
     def total_steps(self) -> int:

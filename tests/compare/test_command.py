@@ -38,7 +38,7 @@ def test_a_comparison_from_start_to_report(suite_file: Path, out: Path, capsys: 
     runs = [read_run(path) for path in (folder / "runs").glob("*.json")]
     assert len(runs) == 24
     table = (folder / "table.md").read_text()
-    assert "| GH++ rotation | 54.0 ± 0.0 | +0.0 [+0.0, +0.0] |" in table
+    assert "| GH++ rotation | 54.00 ± 0 | 0.0 [0.0, 0.0] | undecided |" in table
     assert "Seeds 0 to 2; 12 steps" in table
     summary = json.loads((folder / "summary.json").read_text())
     assert [row["label"] for row in summary["arms"]["plain"]] == [

@@ -187,15 +187,15 @@ def test_a_difference_over_fewer_seeds_than_the_mean_says_over_how_many(suite: S
     runs = [run(suite, "sum", seed, 60.0, status="diverged" if seed == 1 else "ok") for seed in range(3)]
     runs += [run(suite, label, seed, 62.0) for label in ("GH++ rotation", "slow") for seed in range(3)]
     text = markdown(Results(suite, tuple(runs[:-1]), 0, rows(suite, runs[:-1])))
-    assert "| GH++ rotation | 62.0 ± 0.0 | +2.0 [+2.0, +2.0] (n = 2) |" in text
-    assert "| slow | 62.0 ± 0.0 | +2.0 (n = 1) |" in text
+    assert "| GH++ rotation | 62.00 ± 0 | +2.000 [+2.000, +2.000] (n = 2) |" in text
+    assert "| slow | 62.00 ± 0 | +2.000 (n = 1) |" in text
 
 
 def test_a_label_with_a_bar_keeps_the_table_whole(suite: Suite) -> None:
     renamed = suite.methods[1].model_copy(update={"label": "a|b"})
     suite = suite.model_copy(update={"methods": [renamed], "baseline": "a|b"})
     runs = [run(suite, "a|b", 0, 60.0)]
-    assert "| a\\|b | 60.0 |" in markdown(Results(suite, tuple(runs), 0, rows(suite, runs)))
+    assert "| a\\|b | 60.00 |" in markdown(Results(suite, tuple(runs), 0, rows(suite, runs)))
 
 
 def test_brackets_in_titles_and_labels_are_text(suite: Suite) -> None:
@@ -207,4 +207,4 @@ def test_brackets_in_titles_and_labels_are_text(suite: Suite) -> None:
     show(Results(suite, tuple(runs), 0, rows(suite, runs)), console)
     text = console.export_text()
     assert "plain [bold]" in text
-    assert text.count("[red]sum[/]") == 4, "heading, row, row of the group, note"
+    assert text.count("[red]sum[/]") == 5, "verdict, heading, row, row of the group, note"

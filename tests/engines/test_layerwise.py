@@ -13,22 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mtlgrad
-from mtlgrad import Balancer, StepRecord
-from mtlgrad.aggregators.base import GramAggregator
-from mtlgrad.catalog import CATALOG
-from mtlgrad.engines import Engine
+from mtlgrad import Balancer
 from mtlgrad.engines.layerwise import Layerwise, products
 from mtlgrad.engines.layerwise import plan as planning
 from mtlgrad.engines.per_task import PerTask
 from mtlgrad.testing import jacobians
+from tests.engines.comparing import METHODS, TASKS, assert_same, balancer, both
 from tests.engines.models import MODELS, Awkward, heads
 
-METHODS = {
-    f"{name}{k}": method
-    for name, entry in CATALOG.items()
-    for k, method in enumerate(entry.methods)
-    if isinstance(method, GramAggregator)
-}
 REFUSED = {"reversed gradient": "ReversalBackward", "weight both ways": "by rows", "functional call": ""}
 """Models that are left to one pass a task, and the reason that is given."""
 
@@ -43,53 +35,6 @@ def eager(kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(products, "price_of_kernel", lambda *sizes, lookup=False: -1.0)
 
 
-def balancer(engine: type[Engine], method: mtlgrad.Method, shared: Any, **arguments: Any) -> Balancer:
-    made = Balancer(method, shared, **arguments)
-    made._engines = [engine()]
-    return made
-
-
-def both(
-    method: mtlgrad.Method,
-    awkward: Awkward,
-    m: int,
-    *,
-    steps: int = 1,
-    losses: Callable[[Awkward, nn.ModuleList], dict[str, Tensor]] | None = None,
-    backward: dict[str, Any] | None = None,
-    **arguments: Any,
-) -> tuple[list[Tensor | None], list[Tensor | None], StepRecord, StepRecord]:
-    """Every gradient after some steps, layer by layer and one pass a task, and the last records."""
-    found = []
-    own = heads(m, next(awkward.trunk.parameters()).dtype)
-    for engine in (Layerwise, PerTask):
-        everything = [*awkward.trunk.parameters(), *own.parameters()]
-        for p in everything:
-            p.grad = None
-        made = balancer(engine, method, awkward.trunk, **arguments)
-        for _ in range(steps):  # gradients add up
-            given = awkward.losses(m, own) if losses is None else losses(awkward, own)
-            record = made.backward(given, **(backward or {}))
-        found.append(([None if p.grad is None else p.grad.clone() for p in everything], record))
-    (got, one), (wanted, two) = found
-    return got, wanted, one, two
-
-
-def assert_same(found: tuple[list[Tensor | None], list[Tensor | None], StepRecord, StepRecord], rtol: float) -> None:
-    got, wanted, one, two = found
-    assert [g is None for g in got] == [g is None for g in wanted]
-    size = max([float(w.abs().max()) for w in wanted if w is not None], default=1.0)
-    for g, w in zip(got, wanted, strict=True):
-        if g is not None:
-            assert w is not None
-            assert g.stride() == w.stride()
-            torch.testing.assert_close(g, w, rtol=rtol, atol=rtol * size)
-    for name in ("gram", "weights", "alignment", "direction_norm", "losses"):
-        a, b = getattr(one, name), getattr(two, name)
-        torch.testing.assert_close(a, b, rtol=rtol, atol=rtol * max(1.0, float(b.abs().max())), msg=name)
-    assert bool(one.finite) == bool(two.finite)
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model(name: str) -> None:
     method = mtlgrad.CAGrad()
@@ -102,22 +47,14 @@ def test_every_model(name: str) -> None:
         assert made.engine.name == "one pass a task"
         assert REFUSED[name] in made.engine.others["layer by layer"]
         return
-    assert_same(both(method, MODELS[name](torch.float64), 2), 1e-10)
-    assert_same(both(method, MODELS[name](torch.float64), 3, apply="loss", steps=2), 1e-10)
-    assert_same(both(method, MODELS[name](torch.float32), 2), 2e-4)
+    assert_same(both(Layerwise, method, MODELS[name](torch.float64), 2), 1e-10)
+    assert_same(both(Layerwise, method, MODELS[name](torch.float64), 3, apply="loss", steps=2), 1e-10)
+    assert_same(both(Layerwise, method, MODELS[name](torch.float32), 2), 2e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "m"),
-    [
-        (name, m)
-        for name, method in METHODS.items()
-        for m in (1, 2, 3, 8)
-        if method.traits.min_tasks <= m <= (method.traits.max_tasks or m)
-    ],
-)
+@pytest.mark.parametrize(("name", "m"), TASKS)
 def test_every_method(name: str, m: int) -> None:
-    assert_same(both(METHODS[name], MODELS["branches and an idle layer"](torch.float64), m, steps=2), 1e-10)
+    assert_same(both(Layerwise, METHODS[name], MODELS["branches and an idle layer"](torch.float64), m, steps=2), 1e-10)
 
 
 @pytest.mark.parametrize("family", jacobians(3))
@@ -141,17 +78,17 @@ def test_hard_families_of_gradients(family: str, m: int) -> None:
 @pytest.mark.parametrize("name", ["plain", "tied and called twice", "convolutions", "words"])
 def test_groups_and_scales(name: str) -> None:
     build = MODELS[name]
-    assert_same(both(mtlgrad.PCGrad(), build(torch.float64), 3, groups="tensor"), 1e-10)
-    assert_same(both(mtlgrad.PCGrad(), build(torch.float64), 3, backward={"scale": 1024.0}), 1e-10)
+    assert_same(both(Layerwise, mtlgrad.PCGrad(), build(torch.float64), 3, groups="tensor"), 1e-10)
+    assert_same(both(Layerwise, mtlgrad.PCGrad(), build(torch.float64), 3, backward={"scale": 1024.0}), 1e-10)
     model = build(torch.float64)
     half = list(model.trunk.parameters())
     groups = {"a": half[::2], "b": half[1::2]}
-    assert_same(both(mtlgrad.MGDA(), model, 2, groups=groups, steps=2), 1e-10)
+    assert_same(both(Layerwise, mtlgrad.MGDA(), model, 2, groups=groups, steps=2), 1e-10)
 
 
 def test_private_parameters_get_what_a_backward_pass_would_give() -> None:
     model, own = MODELS["plain"](torch.float64), heads(2, torch.float64)
-    found = both(mtlgrad.GH(), model, 2, private=[])
+    found = both(Layerwise, mtlgrad.GH(), model, 2, private=[])
     assert all(g is None for g in found[0][-4:])
     assert_same(found, 1e-10)
     seen: list[float] = []
@@ -196,9 +133,11 @@ def disjoint(awkward: Awkward, own: nn.ModuleList) -> dict[str, Tensor]:
 )  # fmt: skip
 def test_losses_of_disjoint_samples(name: str) -> None:
     for dtype, rtol in ((torch.float64, 1e-10), (torch.float32, 2e-4)):
-        assert_same(both(mtlgrad.CAGrad(), MODELS[name](dtype), 2, losses=disjoint, steps=2), rtol)
-    assert_same(both(mtlgrad.CAGrad(), MODELS[name](torch.float64), 2, losses=disjoint, groups="tensor"), 1e-10)
-    assert_same(both(mtlgrad.CAGrad(), MODELS[name](torch.float64), 2, losses=disjoint, apply="loss"), 1e-10)
+        assert_same(both(Layerwise, mtlgrad.CAGrad(), MODELS[name](dtype), 2, losses=disjoint, steps=2), rtol)
+    assert_same(
+        both(Layerwise, mtlgrad.CAGrad(), MODELS[name](torch.float64), 2, losses=disjoint, groups="tensor"), 1e-10
+    )
+    assert_same(both(Layerwise, mtlgrad.CAGrad(), MODELS[name](torch.float64), 2, losses=disjoint, apply="loss"), 1e-10)
 
 
 def passes_of(model: nn.Module, forward: Callable[[], dict[str, Tensor]], at: nn.Module, **arguments: Any) -> int:
@@ -269,7 +208,7 @@ def test_what_is_not_finite_is_handed_on(bad: float) -> None:
         given = awkward.losses(2, own)
         return {**given, "t1": given["t1"] * bad}
 
-    got, wanted, one, two = both(mtlgrad.GH(), MODELS["plain"](torch.float64), 2, losses=losses)
+    got, wanted, one, two = both(Layerwise, mtlgrad.GH(), MODELS["plain"](torch.float64), 2, losses=losses)
     assert not one.finite
     assert not two.finite
     for g, w in zip(got, wanted, strict=True):

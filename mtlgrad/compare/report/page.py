@@ -15,6 +15,7 @@ from mtlgrad.compare.report import charts
 from mtlgrad.compare.report.panels import gather
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import utc, write_atomically
+from mtlgrad.compare.sentences import WORDS, headline, limitations, more, sentence
 from mtlgrad.compare.suite import Arm
 from mtlgrad.compare.table import (
     cells,
@@ -43,6 +44,10 @@ def render(results: Results) -> str:
     environment.filters["marked"] = _marked
     return environment.get_template("report.html").render(
         suite=results.suite,
+        headline=headline(results),
+        more=more(results),
+        limitations=limitations(results),
+        words=tuple(WORDS),
         facts=_facts(results),
         headings=headings(results),
         metric_headings=metric_headings(results),
@@ -100,6 +105,11 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
                 "colour": hues[row.selected or row.label],
             }
             for row in rows
+        ],
+        "sentences": [
+            {"word": next(iter(row.verdicts.values())).word, "text": sentence(results, row)}
+            for row in rows
+            if row.verdicts
         ],
         "bars": charts.final_bars(results, arm),
         "curves": charts.curves(results, arm),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,8 @@ from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.engines.asking import ask_from_grams, foreseen
 from mtlgrad.engines.base import Call, Cost, Engine, Outcome
 from mtlgrad.engines.layerwise.gather import Gathered, one_pass, several_passes
-from mtlgrad.engines.layerwise.graph import Node
 from mtlgrad.engines.layerwise.plan import Plan, entries, plan
-from mtlgrad.engines.passes import add_to_grad, weighted_pass
+from mtlgrad.engines.passes import accumulate, add_to_grad, private_leaves, weighted_pass
 from mtlgrad.engines.processes import Processes
 
 
@@ -69,8 +68,7 @@ class Layerwise(Engine):
         if not settled:
             call.method.check_values(call.values)
         gathered = self._gather(call, planned)
-        bounds = list(_bounds(call))
-        grams = [gathered.gram(*both) for both in bounds]
+        grams = [gathered.gram(*both) for both in call.bounds]
         if call.scale is not None:
             grams = [gram / call.scale.to(gram).square() for gram in grams]
         decision, states = ask_from_grams(call, grams)
@@ -79,7 +77,7 @@ class Layerwise(Engine):
             weighted_pass(call, decision.weights)
         else:
             weights = [decision.weights] if call.groups is None else decision.weights.unbind()
-            for own, gram, both in zip(weights, grams, bounds, strict=True):
+            for own, gram, both in zip(weights, grams, call.bounds, strict=True):
                 add_to_grad(*_laid_out(call, dict(gathered.combine(own, gram, *both))))
         return Outcome(decision, states, settled)
 
@@ -87,11 +85,11 @@ class Layerwise(Engine):
     def _gather(self, call: Call, planned: Plan) -> Gathered:
         """The passes; with apply="shared" the private parameters get their gradients on the way."""
         whole = call.apply == "loss"
-        leaves = [] if whole else _private_leaves(call, planned)
+        leaves = [] if whole else private_leaves(call, planned.graph)
         keep = call.retain_graph or whole
         if planned.cut is None:
-            return several_passes(planned, call.losses, leaves=leaves, accept=_accumulate, keep=keep)
-        gathered, self._disjoint = one_pass(planned, call.losses, leaves=leaves, accept=_accumulate, keep=keep)
+            return several_passes(planned, call.losses, leaves=leaves, accept=accumulate, keep=keep)
+        gathered, self._disjoint = one_pass(planned, call.losses, leaves=leaves, accept=accumulate, keep=keep)
         return gathered
 
     def _plan(self, call: Call) -> Plan | str:
@@ -115,32 +113,9 @@ def _unfit(parameters: Iterable[Tensor]) -> str | None:
             return f"a shared parameter is a {type(p).__name__} of layout {p.layout}"
         if p.dtype not in (torch.float32, torch.float64) or p.device.type not in ("cpu", "cuda"):
             return f"shared parameters are {p.dtype} on {p.device.type}, and sums of rows would lose digits"
-        if p._backward_hooks or p._post_accumulate_grad_hooks:
+        if p._backward_hooks:
             return "a hook on a shared parameter waits for its gradients"
     return None
-
-
-def _private_leaves(call: Call, planned: Plan) -> list[Node]:
-    shared = {id(p) for p in call.shared}
-    allowed = None if call.private is None else {id(p) for p in call.private}
-    return [
-        leaf
-        for name, leaf in planned.graph.leaves.items()
-        if name not in shared and (allowed is None or name in allowed)
-    ]
-
-
-def _accumulate(leaf: Node, gradient: Tensor) -> None:
-    """Into the `.grad` of the leaf, as a backward pass would."""
-    leaf(gradient)
-
-
-def _bounds(call: Call) -> Iterator[tuple[int, int]]:
-    """First and last (not included) number of the trainable parameters of each group."""
-    start = 0
-    for count in [len(call.trainable)] if call.groups is None else call.groups:
-        yield start, start + count
-        start += count
 
 
 def _laid_out(call: Call, pieces: dict[int, Tensor]) -> tuple[list[Tensor], list[Tensor]]:

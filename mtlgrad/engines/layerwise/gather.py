@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from mtlgrad.engines.graph import Node, shape_of
 from mtlgrad.engines.layerwise import products
-from mtlgrad.engines.layerwise.graph import Node, shape_of
 from mtlgrad.engines.layerwise.plan import Part, Plan
 from mtlgrad.engines.layerwise.samples import below, entries_of
 from mtlgrad.engines.layerwise.uses import Use

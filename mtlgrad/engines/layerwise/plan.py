@@ -9,8 +9,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from mtlgrad.engines.graph import Graph, Node, above, bottlenecks, read, shape_of
 from mtlgrad.engines.layerwise import products
-from mtlgrad.engines.layerwise.graph import Graph, Node, above, bottlenecks, read, shape_of
 from mtlgrad.engines.layerwise.samples import keeps_samples_apart
 from mtlgrad.engines.layerwise.uses import Use, uses
 
@@ -70,12 +70,7 @@ def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) 
         return "no shared parameter is used in a way whose gradient is known by rows"
     through = sum(_passes(known))
     parts = [_part(index, p, found, m) for (index, p), found in zip(reached, known, strict=True)]
-    plain = m * through + sum(
-        products.price_of_gradients(*_sizes(found), m, lookup=found[0].kind == "lookup")
-        if found
-        else m * products.PRICE_OF_AN_ENTRY * p.numel()
-        for (_, p), found in zip(reached, known, strict=True)
-    )
+    plain = m * through + sum(_formed(p, found, m) for (_, p), found in zip(reached, known, strict=True))
     best = Plan(graph, parts, m * through + sum(part.price for part in parts), plain)
     if not best.pays:
         best = replace(best, parts=[replace(part, way="autograd") for part in parts], price=plain)
@@ -92,14 +87,19 @@ def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) 
 
 def _part(index: int, parameter: Tensor, found: Sequence[Use], m: int) -> Part:
     """With one pass a task, through the layers' outputs only where that pays."""
-    if not found or found[0].kind == "sum":
-        return Part(index, parameter, found, "autograd", m * products.PRICE_OF_AN_ENTRY * parameter.numel())
-    sizes, lookup = _sizes(found), found[0].kind == "lookup"
-    kernel = products.price_of_kernel(*sizes, m, lookup=lookup)
-    formed = products.price_of_gradients(*sizes, m, lookup=lookup)
-    if kernel < formed:
-        return Part(index, parameter, found, "kernel", kernel)
+    formed = _formed(parameter, found, m)
+    if found and found[0].kind != "sum":
+        kernel = products.price_of_kernel(*_sizes(found), m, lookup=found[0].kind == "lookup")
+        if kernel < formed:
+            return Part(index, parameter, found, "kernel", kernel)
     return Part(index, parameter, found, "autograd", formed)
+
+
+def _formed(parameter: Tensor, found: Sequence[Use], m: int) -> float:
+    """The price of one whole pass a task, as far as this parameter goes."""
+    if not found:
+        return m * products.PRICE_OF_AN_ENTRY * parameter.numel()
+    return products.price_of_gradients(*_sizes(found), m, lookup=found[0].kind == "lookup")
 
 
 def _part_of_one_pass(index: int, parameter: Tensor, found: Sequence[Use], m: int) -> Part:

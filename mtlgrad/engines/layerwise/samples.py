@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from mtlgrad.engines.layerwise.graph import Graph, Node
+from mtlgrad.engines.graph import Graph, Node
 
 Shape = tuple[int, ...]
 Rule = Callable[[Node, int, Shape, Shape], bool]

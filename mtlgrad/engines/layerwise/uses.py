@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtlgrad.engines.layerwise.graph import Graph, Node, hooked, shape_of
+from mtlgrad.engines.graph import Graph, Node, hooked, shape_of
 
 Kind = Literal["product", "lookup", "sum"]
 

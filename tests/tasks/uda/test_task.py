@@ -245,7 +245,7 @@ def test_options_are_echoed_ready_for_json() -> None:
         ({"recipe": "mine"}, ValueError, "recipe='mine' is unknown; allowed.*'published'"),
         ({"warmup": -1}, ValueError, "warmup=-1 is out of range"),
         ({"momentum": 0.9}, TypeError, "momentum"),
-        ({"source": "mnist"}, ValueError, "data_dir=None .*'mnist'.*allowed: a folder"),
+        ({"source": "usps"}, ValueError, "data_dir=None .*'usps'.*allowed: a folder"),
         ({"source": "usps", "target": "svhn"}, ValueError, "data_dir=None .*'usps'"),
         ({"data_dir": 3}, TypeError, "data_dir=3 is a int; allowed: text, or none"),
         ({"target": "mnist", "data_dir": ""}, ValueError, "data_dir='' is empty"),

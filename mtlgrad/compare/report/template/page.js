@@ -1,5 +1,45 @@
 "use strict";
-// Draws every figure on the page in the colours of the page, and again when those change.
+
+// Tables: a click on a heading sorts, by the first number of each cell or, where there is none, by its text.
+function key(row, column) {
+  const text = row.cells[column].textContent.trim();
+  const number = column > 0 && text.replaceAll("\u2212", "-").match(/^[^\d+-]*([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)/i);
+  return { text, number: number ? Number(number[1]) : null };
+}
+
+function compare(one, other) {
+  if (one.number !== null && other.number !== null) return one.number - other.number;
+  if (one.number !== null || other.number !== null) return one.number === null ? 1 : -1; // what has no number comes last
+  return one.text.localeCompare(other.text);
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  const headings = [...table.tHead.rows[0].cells];
+  headings.forEach((heading, column) => {
+    heading.querySelector("button").addEventListener("click", () => {
+      const down = heading.getAttribute("aria-sort") === "ascending";
+      headings.forEach((one) => one.setAttribute("aria-sort", "none"));
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const keyed = [...table.tBodies[0].rows].map((row) => ({ row, ...key(row, column) }));
+      keyed.sort((one, other) => {
+        const order = compare(one, other);
+        return down && (one.number === null) === (other.number === null) ? -order : order;
+      });
+      table.tBodies[0].append(...keyed.map((one) => one.row));
+    });
+  });
+}
+
+for (const input of document.querySelectorAll("input[data-filter]")) {
+  input.addEventListener("input", () => {
+    const wanted = input.value.trim().toLowerCase();
+    for (const row of document.getElementById(input.dataset.filter).querySelectorAll("table.sortable tbody tr")) {
+      row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    }
+  });
+}
+
+// Figures. Draws every figure on the page in the colours of the page, and again when those change.
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
 function themed(layout) {

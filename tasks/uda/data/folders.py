@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tasks.images import read_image
+from tasks.uda.data.domain import Domain, Split, hold_out
+from tasks.uda.data.frame import SIZE, frame
+
+if TYPE_CHECKING:
+    from tasks.uda.data.table import Request
 
 EXPECTED = (
     "a data set with splits 'train' and 'test' and columns 'image' and 'label' (0..9), as written by "
@@ -21,6 +26,29 @@ EXPECTED = (
 
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+_FRAMED = ("mnist", "usps")  # bright ink on black, which the common frame needs
+
+
+def digits(name: str, wanted: Request) -> Domain:
+    """A domain of digits from `data_dir`/<name>: a tenth of its training images validate.
+
+    At the size of the built-in digits it is put in their frame, if its images are bright ink on black.
+    """
+    assert wanted.data_dir is not None
+    framed = wanted.size == SIZE and name in _FRAMED
+    read = read_folder(
+        Path(wanted.data_dir) / name, size=28 if framed else wanted.size, channels=1 if framed else wanted.channels
+    )
+    if framed:
+        read = {
+            part: ((255 * frame(images.float() / 255)).round().to(torch.uint8), labels)
+            for part, (images, labels) in read.items()
+        }
+    images, labels = read["train"]
+    train, validation = hold_out(images, labels, count=max(len(labels.unique()), round(0.1 * len(labels))))
+    return Domain(name, train, validation, Split(*read["test"]))
 
 
 def read_folder(folder: Path, *, size: int, channels: int) -> dict[str, tuple[Tensor, Tensor]]:

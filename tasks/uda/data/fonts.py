@@ -1,7 +1,7 @@
 """Digits rendered from the TrueType faces that matplotlib's package carries: the `font` domain.
 
-Every image is one of 21 faces x 10 digits under a random affine map, stroke thickness, blur and noise, all drawn from
-one seeded generator: the same seed gives the same images.
+Every image is one of 21 faces x 10 digits under a random affine map, in the common frame, with random stroke thickness,
+blur and noise, all drawn from one seeded generator: the same seed gives the same images.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from tasks.uda.data.frame import SIZE, frame
+
 FACES = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
     *(f"DejaVuSansMono{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -29,10 +31,9 @@ Left out: cmmi10 (old-style figures), cmex10 and cmsy10 (other symbols at the co
 placeholder for all), and the display, size and non-Unicode faces (no digits).
 """
 
-SIZE = 16
 _CANVAS = 4 * SIZE  # the glyph masters are drawn at four times the final resolution
 _INK_HEIGHT = 0.7  # of the canvas, at scale 1: leaves room to rotate, scale and shift
-_OVERSAMPLING = 3  # pixels averaged per final pixel and axis, after the affine map
+_TURNED = 3 * SIZE  # side of a glyph after the affine map, before it is framed
 _STROKES = (-3, 1, 3, 5)  # grey erosion (negative) and dilation windows on the canvas; a glyph blends two neighbours
 _CHUNK = 1000  # images rendered at once: bounds the memory of the oversampled grid
 
@@ -105,16 +106,14 @@ def _render_chunk(labels: Tensor, generator: torch.Generator) -> Tensor:
     images = torch.lerp(_stroked()[lower, glyph], _stroked()[lower + 1, glyph], (level - lower)[:, None, None])
 
     angle, shear = uniform(-0.25, 0.25), uniform(-0.25, 0.25)  # radians; x shift per unit of y
-    width, height = uniform(0.7, 1.3), uniform(1.1, 1.45)
-    shift = torch.stack([uniform(-0.1, 0.1), uniform(-0.1, 0.1)], dim=1)  # 1 is half the image
+    width, height = uniform(0.45, 0.8), uniform(0.7, 0.9)  # of the canvas: nothing is cut; the frame scales it up again
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(count)
     rotation = torch.stack([cos, -sin, sin, cos], dim=1).reshape(count, 2, 2)
     stretch = torch.stack([width, shear * height, zero, height], dim=1).reshape(count, 2, 2)
-    inverse = torch.linalg.inv(rotation @ stretch)  # grids are pulled back: output position -> glyph position
-    pull = torch.cat([inverse, -inverse @ shift[:, :, None]], dim=2)
-    side = _OVERSAMPLING * SIZE
-    grid = F.affine_grid(pull, [count, 1, side, side], align_corners=False)
-    images = F.avg_pool2d(F.grid_sample(images[:, None], grid, align_corners=False), _OVERSAMPLING)
+    # grids are pulled back: output position -> glyph position
+    pull = torch.cat([torch.linalg.inv(rotation @ stretch), torch.zeros(count, 2, 1)], dim=2)
+    grid = F.affine_grid(pull, [count, 1, _TURNED, _TURNED], align_corners=False)
+    images = frame(F.grid_sample(images[:, None], grid, align_corners=False))
 
     kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     blurred = F.conv2d(images, torch.outer(kernel, kernel)[None, None], padding=2)

@@ -1,0 +1,33 @@
+"""Domains by name, split into training, validation and test parts, and the batches drawn from them."""
+
+from tasks.uda.data.batches import Batches, normalize
+from tasks.uda.data.domain import Domain, Split
+from tasks.uda.data.table import (
+    BUILT_IN,
+    DOMAINS,
+    FROM_FOLDER,
+    TRAINED_ON,
+    check_pair,
+    classes_of,
+    image_shape,
+    load_domain,
+)
+
+CLASSES = 10
+"""Of every domain of digits."""
+
+__all__ = [
+    "BUILT_IN",
+    "CLASSES",
+    "DOMAINS",
+    "FROM_FOLDER",
+    "TRAINED_ON",
+    "Batches",
+    "Domain",
+    "Split",
+    "check_pair",
+    "classes_of",
+    "image_shape",
+    "load_domain",
+    "normalize",
+]

@@ -1,0 +1,52 @@
+"""What a domain is: named classes, and images with labels in a training, a validation and a test part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+DIGITS = tuple(str(digit) for digit in range(10))
+"""The classes of every domain of digits."""
+
+_SPLIT_SEED = 0  # splits of real data are part of the protocol: the same in every run
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images, uint8 [N, channels, size, size], with labels, int64 [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Split:
+        """The same on another device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One domain: `train` is trained on (unlabelled when target), `validation` selects, `test` is reported.
+
+    Labels are positions in `classes`.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...] = DIGITS
+
+
+def hold_out(images: Tensor, labels: Tensor, *, count: int) -> tuple[Split, Split]:
+    """Set `count` images aside, as many of each class as its share says, always the same: what stays, and those."""
+    kept_rows, held_rows = train_test_split(
+        np.arange(len(labels)), test_size=count, stratify=labels.numpy(), random_state=_SPLIT_SEED
+    )
+    return Split(images[kept_rows], labels[kept_rows]), Split(images[held_rows], labels[held_rows])

@@ -1,0 +1,201 @@
+"""The table of domains: what each is called, what it looks like and how it is loaded. A new domain is a new entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mtlgrad.compare.checks import integer, one_of, text_or_none
+from tasks.uda.data import digits, folders, styles
+from tasks.uda.data.domain import DIGITS, Domain
+from tasks.uda.data.frame import SIZE
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a domain is wanted.
+
+    channels, size: of its images. seed: of what is rendered. data_dir: the folder with a folder for each domain, or
+    None.
+    """
+
+    channels: int
+    size: int
+    seed: int = 0
+    data_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A domain.
+
+    load: from what is wanted to the domain. classes: names; None: told by the data. size: the side, in pixels, that its
+    images have in a pair with a domain of the same size or a larger one. colour: whether it is in colour. grey: whether
+    published protocols turn what it is paired with grey. data: whether it comes with installed packages ("none"), is
+    read from `data_dir` ("needed"), comes with packages and is read from `data_dir` where one is given ("either"), or
+    is fetched by a command of the Makefile ("fetched").
+    trained_on: images in the training part, where that is known beforehand.
+    """
+
+    load: Callable[[Request], Domain]
+    classes: tuple[str, ...] | None
+    size: int
+    colour: bool = False
+    grey: bool = False
+    data: str = "none"
+    trained_on: int | None = None
+
+
+def _mnist(request: Request) -> Domain:
+    return digits.mnist() if request.data_dir is None else folders.digits("mnist", request)
+
+
+DOMAINS: dict[str, Entry] = {
+    "font": Entry(lambda wanted: digits.font(wanted.seed), DIGITS, SIZE, trained_on=digits.COUNTS["font"][0]),
+    "optical": Entry(lambda wanted: digits.optical(), DIGITS, SIZE, trained_on=digits.COUNTS["optical"][0]),
+    "mnist": Entry(_mnist, DIGITS, 32, data="either", trained_on=digits.COUNTS["mnist"][0]),
+    "scene": Entry(
+        lambda wanted: digits.scene(wanted.seed), DIGITS, SIZE, colour=True, trained_on=digits.COUNTS["scene"][0]
+    ),
+    "usps": Entry(lambda wanted: folders.digits("usps", wanted), DIGITS, 28, grey=True, data="needed"),
+    "svhn": Entry(lambda wanted: folders.digits("svhn", wanted), DIGITS, 32, colour=True, data="needed"),
+    **{
+        name: Entry(
+            partial(styles.load, name),
+            styles.CLASSES,
+            styles.SIZE,
+            colour=True,
+            data="fetched",
+            trained_on=styles.COUNTS[0],
+        )
+        for name in styles.STYLES
+    },
+}
+"""Name to entry."""
+
+BUILT_IN = tuple(name for name, entry in DOMAINS.items() if entry.data in ("none", "either"))
+"""Domains that come with installed packages."""
+FROM_FOLDER = tuple(name for name, entry in DOMAINS.items() if entry.data in ("needed", "either"))
+"""Domains read from `data_dir`; `mnist` is one of them where `data_dir` is given."""
+TRAINED_ON = {name: entry.trained_on for name, entry in DOMAINS.items() if entry.trained_on is not None}
+"""Images in the training parts of the domains that are the same for everyone."""
+
+
+def image_shape(source: str, target: str) -> tuple[int, int]:
+    """Channels and size that a pair of domains is brought to: the smaller of their sizes, in colour if one of them is.
+
+    Grey with USPS, as in the published protocols.
+
+    >>> image_shape("font", "optical"), image_shape("mnist", "scene"), image_shape("mnist", "font")
+    ((1, 16), (3, 16), (1, 16))
+    >>> image_shape("mnist", "usps"), image_shape("svhn", "mnist")
+    ((1, 28), (3, 32))
+    """
+    pair = [_entry(name) for name in (source, target)]
+    coloured = any(entry.colour for entry in pair) and not any(entry.grey for entry in pair)
+    return (3 if coloured else 1), min(entry.size for entry in pair)
+
+
+def classes_of(source: str, target: str) -> tuple[str, ...]:
+    """The names of the classes that two domains share.
+
+    Raises
+    ------
+    ValueError
+        Their classes differ.
+
+    >>> classes_of("font", "mnist")[:3]
+    ('0', '1', '2')
+    """
+    first, second = (_entry(name).classes for name in (source, target))
+    if first != second or first is None:
+        raise ValueError(f"{source!r} and {target!r} have different classes: {first} and {second}; allowed: the same")
+    return first
+
+
+def check_pair(source: str, target: str, *, batch_size: int, data_dir: str | None) -> None:
+    """Raise unless two domains can be adapted to each other, from what is given, before anything is loaded.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An unknown domain, the same one twice, or two of different classes; a batch larger than a training part;
+        `data_dir` missing where it is needed, or given where it has no effect.
+    """
+    one_of("source", source, DOMAINS)
+    one_of("target", target, [name for name in DOMAINS if name != source])
+    classes_of(source, target)
+    text_or_none("data_dir", data_dir)
+    pair = {name: DOMAINS[name] for name in (source, target)}
+    known = [
+        entry.trained_on
+        for entry in pair.values()
+        if entry.trained_on is not None and (entry.data != "either" or data_dir is None)
+    ]
+    integer("batch_size", batch_size, low=2, high=min(known, default=None))  # batch norm needs two
+    needed = [name for name, entry in pair.items() if entry.data == "needed"]
+    if needed and data_dir is None:
+        raise ValueError(f"data_dir=None does not do for {needed[0]!r}; allowed: a folder that holds {needed[0]!r}")
+    if data_dir is not None and all(entry.data == "none" for entry in pair.values()):
+        raise ValueError(f"data_dir={data_dir!r} has no effect: {source!r} and {target!r} are built in; allowed: none")
+
+
+def load_domain(name: str, *, channels: int, size: int, seed: int = 0, data_dir: str | None = None) -> Domain:
+    """Load a domain by name; images come back at `channels` x `size` x `size`.
+
+    Parameters
+    ----------
+    name:
+        A key of `DOMAINS`.
+    channels, size:
+        See `image_shape`. The built-in digits are 16x16 only; in grey they may have three equal channels.
+    seed:
+        Of what is rendered, for `font` and `scene`; the other domains do not depend on it.
+    data_dir:
+        Holds a folder per name, for `FROM_FOLDER`.
+
+    Raises
+    ------
+    ValueError
+        Unknown name, a domain at a size or in a colour that it does not come in, or no `data_dir` where one is needed.
+    FileNotFoundError
+        `data_dir` has no such folder, or what is fetched is not there.
+
+    Examples
+    --------
+    >>> domain = load_domain("optical", channels=1, size=16)
+    >>> len(domain.train), len(domain.validation), len(domain.test)
+    (1078, 180, 539)
+    """
+    entry = _entry(name)
+    one_of("channels", channels, (1, 3))
+    built_in = entry.data in ("none", "fetched") or (entry.data == "either" and data_dir is None)
+    if built_in:
+        allowed = SIZE if entry.data == "either" else entry.size
+        if size != allowed or (entry.colour and channels == 1):
+            colours = "3 channels" if entry.colour else "1 or 3 channels"
+            more = f"; any other: {name!r} needs data_dir" if entry.data == "either" else ""
+            raise ValueError(
+                f"domain {name!r} comes with {colours} at {allowed} pixels, got channels={channels}, size={size}{more}"
+            )
+    elif data_dir is None:
+        raise ValueError(f"domain {name!r} needs data_dir, a folder that holds {name!r}: {folders.EXPECTED}")
+    domain = entry.load(Request(channels, size, seed, data_dir))
+    return domain if domain.train.images.shape[1] == channels else _in_colour(domain)
+
+
+def _in_colour(domain: Domain) -> Domain:
+    """Grey images with three equal channels."""
+    parts: dict[str, Any] = {
+        part: type(split)(split.images.expand(-1, 3, -1, -1).contiguous(), split.labels)
+        for part, split in (("train", domain.train), ("validation", domain.validation), ("test", domain.test))
+    }
+    return Domain(domain.name, **parts, classes=domain.classes)
+
+
+def _entry(name: str) -> Entry:
+    if name not in DOMAINS:
+        raise ValueError(f"unknown domain {name!r}; allowed: {tuple(DOMAINS)}")
+    return DOMAINS[name]
