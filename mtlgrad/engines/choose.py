@@ -48,7 +48,9 @@ def choose(call: Call, engines: Sequence[Engine]) -> tuple[Engine, Choice]:
         others = {one.name: "the window of micro-batches was begun otherwise" for one in engines if one is not engine}
         return engine, Choice(engine.name, engine.cost(call), others)
     kind = call.processes.kind
-    reasons = {engine: engine.refuses(call) if kind in engine.processes else _AMONG[kind] for engine in engines}
+    reasons = {
+        engine: engine.refuses(call) or (None if kind in engine.processes else _AMONG[kind]) for engine in engines
+    }
     costs = {engine: engine.cost(call) for engine, reason in reasons.items() if reason is None}
     if not costs:
         told = "; ".join(f"{engine.name}: {reason}" for engine, reason in reasons.items())

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mtlgrad.engines.base import Call
-from mtlgrad.engines.processes import backward
 from mtlgrad.engines.graph import Graph, Node
+from mtlgrad.engines.processes import backward
 from mtlgrad.gradients import TaskGradients
 
 __all__ = [
