@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: quickstart test lint docs clean
+.PHONY: quickstart test lint docs styles clean
 
 quickstart: $(STAMP)  ## A real comparison on real digits: table and HTML report.
 	$(BIN)/python -m benchmarks compare quickstart
@@ -21,6 +21,9 @@ docs: $(STAMP)  ## The generated tables are current, every example in the docume
 	$(BIN)/python -m docs.build --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.examples
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet  # into build/site
+
+styles: $(STAMP)  ## The drawings of the domains noto, twemoji, fluent and openmoji, fetched with npm into data/styles (50 MB).
+	$(BIN)/python -m tasks.uda.data.fetch
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

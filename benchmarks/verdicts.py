@@ -175,7 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code: 1 where a promise was not held."""
     found = outcomes(args.comparisons)
-    console = Console(width=150)
+    console = Console(width=200)
     table = Table(*HEAD, box=None, header_style="dim")
     for one in found:
         table.add_row(*_cells(one))

@@ -109,7 +109,11 @@ def checks_for(method: Method) -> list[Check]:
         "sums without conflict": (_sums, traits.sums_without_conflict, "sums_without_conflict"),
         "state in, state out": (_state_is_explicit, True, "stateful"),
         "keeps no view of its input": (_keeps_no_view, True, None),
-        "no host synchronisation for a pair": (_no_sync, gram and traits.closed_form_pair, "closed_form_pair"),
+        "no host synchronisation for a pair": (
+            _no_sync,
+            gram and traits.closed_form_pair and 2 in range(traits.min_tasks, (traits.max_tasks or 2) + 1),
+            "closed_form_pair",
+        ),
     }
     return [Check(name, method, verify, trait) for name, (verify, applies, trait) in applicable.items() if applies]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import on_host
-from mtlgrad.method import Traits, check_choice, check_number
+from mtlgrad.method import Traits, check_choice, preference_of, sized
 from mtlgrad.solvers.pair import aligned_pair
 from mtlgrad.solvers.spectral import aligned_weights
 from mtlgrad.spaces import Choice, searched
@@ -31,7 +30,7 @@ class AlignedMTL(GramAggregator):
     Parameters
     ----------
     preference:
-        p, one finite number a task; None (default) is 1 for every task.
+        p: one number >= 0 a task, not all 0; None (default): 1 each.
     scale:
         sigma^2: the smallest non-zero eigenvalue of G ("min", the paper's: never a larger step than J allows), the
         lower "median", or their mean ("rmse").
@@ -62,20 +61,11 @@ class AlignedMTL(GramAggregator):
 
     def __post_init__(self) -> None:
         check_choice("scale", self.scale, ("min", "median", "rmse"))
-        if self.preference is None:
-            return
-        if not isinstance(self.preference, Sequence) or not self.preference:
-            raise TypeError(f"preference must be None or a sequence of numbers, got {self.preference!r}")
-        object.__setattr__(self, "preference", tuple(self.preference))
-        for k, one in enumerate(self.preference):
-            check_number(f"preference[{k}]", one)
+        object.__setattr__(self, "preference", preference_of(self.preference))
 
     @property
     def traits(self) -> Traits:
-        if self.preference is None:
-            return Traits(closed_form_pair=True)
-        m = len(self.preference)
-        return Traits(closed_form_pair=True, permutation_equivariant=False, min_tasks=m, max_tasks=m)
+        return sized(Traits(closed_form_pair=True), self.preference)
 
     def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
         if self.preference is None:

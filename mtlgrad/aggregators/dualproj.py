@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
-from mtlgrad.aggregators.host import Array, on_host
-from mtlgrad.method import Traits
+from mtlgrad.aggregators.host import on_host
+from mtlgrad.method import Traits, preference_of, sized
 from mtlgrad.solvers.cone import project_onto_dual_cone
 from mtlgrad.solvers.pair import dual_projection_pair
 
 
 @dataclass(frozen=True)
 class DualProj(GramAggregator):
-    r"""The direction nearest to the mean gradient that hurts no task.
+    r"""The direction nearest to the (preferred) mean gradient that hurts no task.
 
-    .. math:: d = \arg\min_x \tfrac12 \|x - g_0\|^2 \ \text{s.t.}\ J x \ge 0, \qquad g_0 = \tfrac1m \sum_i g_i
+    .. math:: d = \arg\min_x \tfrac12 \|x - g_0\|^2 \ \text{s.t.}\ J x \ge 0, \qquad g_0 = \sum_i p_i g_i
 
-    Shapes: J [m, n] -> d [n]; G [m, m] -> w [m]. Solved exactly from G through the dual: w = 1/m + v, v >= 0. A zero
-    gradient constrains nothing and has weight 1/m.
+    Shapes: J [m, n] -> d [n]; G [m, m] -> w [m]. Solved exactly from G through the dual: w = p + v, v >= 0. A zero
+    gradient constrains nothing and has weight p_i.
+
+    Parameters
+    ----------
+    preference:
+        p: one number >= 0 a task, not all 0; None: 1/m each.
 
     Examples
     --------
@@ -43,12 +47,19 @@ class DualProj(GramAggregator):
     Lopez-Paz, Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017; the dual: Eq. 11.
     """
 
-    traits = Traits(non_conflicting=True, closed_form_pair=True)
+    preference: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preference", preference_of(self.preference))
+
+    @property
+    def traits(self) -> Traits:
+        return sized(Traits(non_conflicting=True, closed_form_pair=True), self.preference)
 
     def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        return on_host(_projected_mean, gram, pair=lambda G: dual_projection_pair(G, torch.full_like(G[0], 0.5)))
-
-
-def _projected_mean(gram: Array) -> Array:
-    m = len(gram)
-    return np.asarray(project_onto_dual_cone(gram, np.full((1, m), 1.0 / m))[0])
+        point = torch.full_like(gram[0], 1 / len(gram)) if self.preference is None else gram.new_tensor(self.preference)
+        return on_host(
+            lambda G: project_onto_dual_cone(G, point.numpy()[None])[0],
+            gram,
+            pair=lambda G: dual_projection_pair(G, point),
+        )

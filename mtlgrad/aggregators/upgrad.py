@@ -10,19 +10,24 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import Array, on_host
-from mtlgrad.method import Traits
-from mtlgrad.solvers.cone import harmonized_sum
+from mtlgrad.method import Traits, preference_of, sized
+from mtlgrad.solvers.cone import harmonized_parts, harmonized_sum
 from mtlgrad.solvers.pair import harmonize_pair
 
 
 @dataclass(frozen=True)
 class UPGrad(GramAggregator):
-    r"""The mean of the gradients, each first projected on the directions that hurt no task.
+    r"""The preferred mean of the gradients, each first projected on the directions that hurt no task.
 
-    .. math:: d = \frac1m \sum_i \pi(g_i), \qquad \pi(g) = \arg\min_x \|x - g\|^2 \ \text{s.t.}\ J x \ge 0
+    .. math:: d = \sum_i p_i\, \pi(g_i), \qquad \pi(g) = \arg\min_x \|x - g\|^2 \ \text{s.t.}\ J x \ge 0
 
     Shapes: J [m, n] -> d [n]; G [m, m] -> w [m]. All m projections are solved exactly from G. A zero gradient
-    constrains nothing and has weight 1/m.
+    constrains nothing and has weight p_i, 1/m where nothing is preferred.
+
+    Parameters
+    ----------
+    preference:
+        p: one number >= 0 a task, not all 0; None: 1/m each.
 
     Examples
     --------
@@ -31,6 +36,8 @@ class UPGrad(GramAggregator):
     tensor([0.2500, 0.7500])
     >>> UPGrad().weights(J @ J.T)
     tensor([1.0000, 0.7500])
+    >>> UPGrad(preference=(1.0, 0.0))(J)
+    tensor([0.5000, 0.5000])
 
     Relations, under test: m times UPGrad is `GH`; without conflict it is the mean.
 
@@ -42,10 +49,22 @@ class UPGrad(GramAggregator):
     Quinton, Rey, "Jacobian Descent for Multi-Objective Optimization", arXiv 2406.16232, Eq. 3 and Prop. 1.
     """
 
-    traits = Traits(non_conflicting=True, closed_form_pair=True)
+    preference: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preference", preference_of(self.preference))
+
+    @property
+    def traits(self) -> Traits:
+        return sized(Traits(non_conflicting=True, closed_form_pair=True), self.preference)
 
     def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        return on_host(_mean_of_projections, gram, pair=lambda G: harmonize_pair(G).mean(0))
+        if self.preference is None:
+            return on_host(_mean_of_projections, gram, pair=lambda G: harmonize_pair(G).mean(0))
+        preference = torch.tensor(self.preference, dtype=gram.dtype, device=gram.device)
+        return on_host(
+            lambda G: preference.numpy() @ harmonized_parts(G), gram, pair=lambda G: preference @ harmonize_pair(G)
+        )
 
 
 def _mean_of_projections(gram: Array) -> Array:

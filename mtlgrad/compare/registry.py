@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from mtlgrad import Method, catalog
 from mtlgrad.compare.problem import Problem
 
 Registry = Mapping[str, str]
@@ -49,3 +50,23 @@ def make_problem(name: str, options: Mapping[str, Any], known: Registry) -> Prob
     if unknown:
         raise ValueError(f"problem {name!r} has no option {unknown[0]!r}; known: {', '.join(allowed)}")
     return kind(**options)
+
+
+def imported(source: str) -> Any:
+    """What is found at `module:name`; ValueError where nothing is."""
+    place, _, attribute = source.rpartition(":")
+    try:
+        return getattr(importlib.import_module(place), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{source} cannot be imported: {error}") from error
+
+
+def make_method(name: str, arguments: Mapping[str, Any]) -> Method:
+    """A method of the catalog by name, or one's own by where its class is, `module:Name`."""
+    if ":" not in name:
+        return catalog.make(name, **arguments)
+    made = imported(name)
+    method = made(**arguments) if callable(made) else made
+    if not isinstance(method, Method):
+        raise TypeError(f"method {name!r} is a {type(method).__name__}; allowed: what derives from mtlgrad.Method")
+    return method

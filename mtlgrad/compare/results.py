@@ -12,6 +12,7 @@ from mtlgrad.compare.metrics import Metric
 from mtlgrad.compare.rows import Row, rows
 from mtlgrad.compare.schema import Machine, Run, Versions, read_run, write_atomically
 from mtlgrad.compare.scores import metrics_of, with_verdicts
+from mtlgrad.compare.stages import belongs, unfold
 from mtlgrad.compare.suite import Arm, Suite, SuiteError, explain
 
 SUITE_FILE = "suite.json"
@@ -27,6 +28,8 @@ class Results:
     """Result files that could not be read, or are of other settings."""
     rows: dict[str, list[Row]]
     """By arm."""
+    trials: tuple[Run, ...] = ()
+    """The runs that tuned: on seeds of their own, in no table."""
 
     @property
     def metric(self) -> str:
@@ -82,8 +85,10 @@ def load_results(folder: Path, suite: Suite | None = None) -> Results:
             raise SuiteError(f"{folder} holds no {SUITE_FILE}: not a folder of results") from error
         except ValidationError as error:
             raise SuiteError(f"{SUITE_FILE}: {explain(error)}") from error
+    there = list(read_runs(folder))
+    suite = unfold(suite, [run for run in there if run is not None])
     runs, ignored = [], 0
-    for run in read_runs(folder):
+    for run in there:
         cell = None if run is None else suite.cell(run.arm, run.label)
         if run is not None and cell is not None and belongs(run, suite):
             runs.append(run.model_copy(update={"label": cell[1].label}))  # as the suite writes it now
@@ -91,7 +96,10 @@ def load_results(folder: Path, suite: Suite | None = None) -> Results:
             ignored += 1
     if not runs:
         raise SuiteError(f"{folder} holds no results of suite {suite.name!r}")
-    return Results(suite, tuple(runs), ignored, with_verdicts(suite, rows(suite, runs), runs))
+    tries = {row.label for row in suite.methods if row.role == "trial"}
+    trials = tuple(run for run in runs if run.label in tries)
+    runs = [run for run in runs if run.label not in tries]
+    return Results(suite, tuple(runs), ignored, with_verdicts(suite, rows(suite, runs), runs), trials)
 
 
 def read_runs(folder: Path) -> Iterator[Run | None]:
@@ -103,12 +111,6 @@ def read_runs(folder: Path) -> Iterator[Run | None]:
             yield None
 
 
-def belongs(run: Run, suite: Suite) -> bool:
-    """Whether the run is of this suite as it stands: same options, method and length; any seed."""
-    cell = suite.cell(run.arm, run.label)
-    return cell is not None and suite.identity(*cell, run.seed).digest == run.digest
-
-
 def of_other_settings(folder: Path, suite: Suite) -> int:
     """How many finished runs the suite may not replace unasked: of its cells with other settings, or of another suite.
 
@@ -116,6 +118,7 @@ def of_other_settings(folder: Path, suite: Suite) -> int:
     rows that were taken out.
     """
     finished = [run for run in read_runs(folder) if run is not None and run.status != "failed"]
+    suite = unfold(suite, finished)
     others = [run for run in finished if not belongs(run, suite)]
     if len(others) == len(finished):
         return len(others)

@@ -130,7 +130,7 @@ def _rows_of_arm(suite: Suite, by_label: dict[str, pd.DataFrame]) -> list[Row]:
     found = [
         _row(row.label, row.role, by_label[row.label], baseline, is_baseline=row.label == suite.baseline)
         for row in suite.methods
-        if row.label in by_label
+        if row.label in by_label and row.role != "trial"
     ]
     for group, labels in suite.groups.items():
         choice = _choose(labels, by_label)

@@ -17,13 +17,13 @@ import torch
 from accelerate import Accelerator
 from pydantic import ValidationError
 
-from mtlgrad import Method, catalog
+from mtlgrad import Method
 from mtlgrad.compare.checkpoints import CheckpointError
 from mtlgrad.compare.environment import code_digest, machine, versions
 from mtlgrad.compare.loop import Event, train
 from mtlgrad.compare.problem import Problem
 from mtlgrad.compare.record import nothing_observed, observed, plain
-from mtlgrad.compare.registry import Registry, make_problem
+from mtlgrad.compare.registry import Registry, make_method, make_problem
 from mtlgrad.compare.schema import Identity, Run, read_run, write_atomically, write_run
 from mtlgrad.compare.suite import Suite, slug
 
@@ -84,17 +84,12 @@ class Job:
         return make_problem(self.identity.problem, self.identity.problem_options, self.known)
 
     def make_method(self) -> Method:
-        return catalog.make(self.identity.method, **self.identity.method_args)
+        return make_method(self.identity.method, self.identity.method_args)
 
 
 def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
     """All runs of a suite, seed by seed, so that an early look at the results has every method."""
-    return [
-        Job(suite.identity(arm, row, seed), folder, **shared)
-        for seed in suite.seeds
-        for arm in suite.arms
-        for row in suite.methods
-    ]
+    return [Job(identity, folder, **shared) for identity in suite.identities()]
 
 
 def execute(job: Job) -> Run:

@@ -62,7 +62,9 @@ def with_verdicts(suite: Suite, rows: Mapping[str, Sequence[Row]], runs: Sequenc
         row.label
         for found in rows.values()
         for row in found
-        if row.role == "method" and suite.baseline not in (row.label, row.selected) and row.label not in candidates
+        if row.role in ("method", "control")
+        and suite.baseline not in (row.label, row.selected)
+        and row.label not in candidates
     )
     scores = scores_of(rows, runs, metrics)
     if not asked or not metrics or suite.baseline not in set(scores["method"]):
@@ -73,6 +75,7 @@ def with_verdicts(suite: Suite, rows: Mapping[str, Sequence[Row]], runs: Sequenc
         metrics={name: metric.direction for name, metric in metrics.items()},
         margins={name: metric.margin for name, metric in metrics.items() if metric.margin is not None},
         methods=asked,
+        against={row.label: row.against for row in suite.methods if row.against is not None},
     )
     by_row: dict[tuple[str, str], dict[str, Verdict]] = {}
     for verdict in family:

@@ -68,13 +68,14 @@ def _clause(results: Results, verdict: Verdict) -> str:
     notes = [verdict.reason] if verdict.reason else []
     if verdict.seeds_to_decide is not None:
         notes.append(f"about {verdict.seeds_to_decide} seeds would decide it")
+    against = "" if verdict.baseline == results.suite.baseline else f" against {verdict.baseline}"
     number = ""
     if pairs.mean is not None:
         number = f", {difference_text(verdict)}{f' {metric.unit}' if metric.unit else ''}"
         if not where:
             number += f" {verdict.metric}"
     told = f" ({'; '.join(notes)})" if notes else ""
-    return f"{word}{where}{number}{told}"
+    return f"{word}{where}{against}{number}{told}"
 
 
 def difference_text(verdict: Verdict) -> str:
@@ -106,8 +107,11 @@ def more(results: Results) -> list[str]:
             f"be decided with 80 % probability: {numbers}. Run more with `--seeds {max(half, FEW)}`; what is there is "
             "kept." + (" So few seeds say little about a spread: the number is rough." if few else "")
         )
-    elif any(one.pairs.n < 2 for one in undecided):
-        texts.append(f"One seed shows no spread and decides nothing: run at least {FEW} with `--seeds {FEW}`.")
+    elif _fewest(undecided) < FEW:
+        texts.append(
+            f"{_count(_fewest(undecided), 'seed')} of these show no spread and decide nothing: run at least {FEW} with "
+            f"`--seeds {FEW}`; what is there is kept."
+        )
     without = [name for name, metric in results.metrics.items() if metric.margin is None]
     if without:
         direction = results.metrics[without[0]].direction
@@ -130,12 +134,12 @@ def limitations(results: Results) -> list[str]:
             f"With {_count(_fewest(found), 'seed')} the t-test takes it on trust that differences are "
             "roughly normal; they cannot show it."
         )
-    if True:  # TUNING
+    if suite.tuning is None:
         texts.append(
             "Nothing was tuned: one learning rate and the default hyperparameters serve every method. A method may "
             "lead only because they suit it."
         )
-    missing = [text for name, text in CONTROLS.items() if name not in suite.controls]
+    missing = [text for name, text in SETTLED.items() if name not in suite.controls]
     if missing:
         texts.append(f"It has no control for: {'; '.join(missing)}.")
     if not any(run.metrics and run.metrics.final_validation is not None for run in results.runs):
@@ -147,7 +151,7 @@ def limitations(results: Results) -> list[str]:
     return texts
 
 
-CONTROLS = {
+SETTLED = {
     "tuned weights": "whether well-chosen fixed weights do as well",
     "single task": "whether the tasks are better trained apart",
     "random weights": "whether weights drawn at random do as well",

@@ -12,14 +12,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mtlgrad.compare.controls import Control
 from mtlgrad.compare.metrics import Metrics
 from mtlgrad.compare.schema import Identity, formerly
+from mtlgrad.compare.tuning import Chosen, Tuning
 
 MOST_SEED = 2**63
 """Seeds are below: what NumPy, pandas and torch all hold."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-Label = Annotated[str, Field(min_length=1, max_length=40)]
+Label = Annotated[str, Field(min_length=1, max_length=60)]
 Seed = Annotated[int, Field(ge=0, lt=MOST_SEED)]
 Options = dict[str, Any]
 
@@ -49,8 +51,15 @@ class MethodRow(_Strict):
     """Hyperparameters of the method."""
     problem_options: Options = formerly("problem_options", "task_options", default={})
     """Override those of suite and arm: how a reference such as training on the source only is put."""
-    role: Literal["method", "reference"] = "method"
-    """A reference is drawn as a line to compare with."""
+    role: Literal["method", "reference", "control", "default", "trial"] = "method"
+    """A reference is drawn as a line to compare with, a control is judged like a method. "default" and "trial" are what
+    tuning makes: the row as it was written, and one of its trials; neither is judged."""
+    seeds: list[Seed] | None = None
+    """None: those of the suite."""
+    against: Label | None = None
+    """The label that it is judged against; None: the suite's baseline."""
+    chosen: dict[str, Chosen] = {}
+    """By arm, settings of its own, from tuning or from other runs. Where it is given, the row is in these arms only."""
     group: Label | None = None
     """Rows of one group are candidates: the one with the best validation score stands for them all."""
 
@@ -73,7 +82,9 @@ class Suite(_Strict):
     """What is judged, with directions, units and margins, the main metric first; none: the problem's main metric."""
     columns: list[str] = []
     """Metrics that get a table of their own, at the last step, in this order; none: the main metric says it all."""
-    controls: list[str] = []
+    tuning: Tuning | None = None
+    """The same budget for every method; none: all run as they are written."""
+    controls: list[Control] = []
     """Rows that settle what a plain comparison leaves open, by one word each; `mtlgrad.compare.controls` has them."""
     arms: Annotated[list[Arm], Field(min_length=1)]
     methods: Annotated[list[MethodRow], Field(min_length=1)]
@@ -95,6 +106,13 @@ class Suite(_Strict):
             *(arm.options for arm in self.arms),
             *(row.problem_options for row in self.methods),
         ]
+        if self.tuning is not None and set(self.tuning.seeds) & set(self.seeds):
+            shared = sorted(set(self.tuning.seeds) & set(self.seeds))
+            raise ValueError(
+                f"tuning.seeds must be none of the suite's seeds, or what is judged was tuned on: {shared}"
+            )
+        if "tuned weights" in self.controls and self.tuning is None:
+            raise ValueError("controls: 'tuned weights' needs [tuning], which says how many trials they get")
         if any("steps" in options for options in everywhere):
             raise ValueError("problem option 'steps' is set by the suite's own `steps`")
         return self
@@ -117,7 +135,19 @@ class Suite(_Strict):
     def options_of(self, arm: Arm, row: MethodRow) -> Options:
         """The problem's options for one cell: the suite's, then the arm's, then the row's."""
         steps = {} if self.steps is None else {"steps": self.steps}
-        return {**self.problem_options, **arm.options, **row.problem_options, **steps}
+        found = row.chosen[arm.name].options if row.chosen else {}
+        return {**self.problem_options, **arm.options, **row.problem_options, **steps, **found}
+
+    def identities(self) -> list[Identity]:
+        """Of all runs, seed by seed, so that an early look at the results has every method."""
+        seeds = dict.fromkeys(seed for row in self.methods for seed in (row.seeds or self.seeds))
+        return [
+            self.identity(arm, row, seed)
+            for seed in seeds
+            for arm in self.arms
+            for row in self.methods
+            if seed in (row.seeds or self.seeds) and (not row.chosen or arm.name in row.chosen)
+        ]
 
     def identity(self, arm: Arm, row: MethodRow, seed: int) -> Identity:
         """What the run of one cell and seed is."""
@@ -128,14 +158,14 @@ class Suite(_Strict):
             problem=self.problem,
             problem_options=self.options_of(arm, row),
             method=row.method,
-            method_args=row.args,
+            method_args={**row.args, **(row.chosen[arm.name].args if row.chosen else {})},
             seed=seed,
             evaluate_every=self.evaluate_every,
         )
 
     def cell(self, arm: str, label: str) -> tuple[Arm, MethodRow] | None:
         """The cell that a run of this arm and label is of; labels that name the same files are the same label."""
-        cells = ((one, row) for one in self.arms for row in self.methods)
+        cells = ((one, row) for one in self.arms for row in self.methods if not row.chosen or one.name in row.chosen)
         return next(((one, row) for one, row in cells if (one.name, slug(row.label)) == (arm, slug(label))), None)
 
     def restricted(

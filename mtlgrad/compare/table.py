@@ -17,6 +17,7 @@ from mtlgrad.compare.metrics import rounded
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Difference, Row, Spread, group_notes
 from mtlgrad.compare.schema import Versions
+from mtlgrad.compare.sensitivity import HEADINGS, tuned_rows
 from mtlgrad.compare.sentences import headline, limitations, more, sentence, verdicts_of
 
 NONE = "\N{EN DASH}"
@@ -109,6 +110,8 @@ def markdown(results: Results) -> str:
         spoken = [text for row in rows if (text := sentence(results, row))]
         if spoken:
             parts.append("\n".join(f"- {text}" for text in spoken))
+    if tuned := tuned_rows(results):
+        parts += ["## Tuning", piped(HEADINGS, [one.cells() for one in tuned])]
     parts += ["## How to read this", "\n".join(f"- {note}" for note in notes(results))]
     parts += ["## What this comparison cannot tell", "\n".join(f"- {text}" for text in limitations(results))]
     return "\n\n".join(parts) + "\n"
@@ -174,6 +177,7 @@ def summary(results: Results) -> str:
             for one in verdicts_of(results)
         ],
         "limitations": limitations(results),
+        "tuning": [asdict(one) for one in tuned_rows(results)],
         "arms": {name: [asdict(row) for row in rows] for name, rows in results.rows.items()},
         "notes": notes(results),
         "versions": [one.model_dump() for one in results.versions],

@@ -131,8 +131,10 @@ def equal_projection_residual(gram: Array, weights: Array) -> float:
     return float(max(spread, abs(weights.sum() - 1.0) / np.abs(weights).sum()))
 
 
-def equal_cosine_weights(gram: Array) -> Array:
+def equal_cosine_weights(gram: Array, preference: Array | None = None) -> Array:
     """Weights of ConFIG: d makes equal cosines with all gradients (Liu, Chu and Thuerey 2025, Eq. 2).
+
+    Or cosines proportional to `preference` [m], which takes the place of the vector of ones.
 
     d is along U^+ 1 with U the unit gradients, and |d| = sum_i g_i . d / |d|. U^+ 1 = U^T (U U^T)^+ 1 needs the
     Gramian only. If the unit gradients are dependent, 1 may be out of reach and the cosines are those nearest to
@@ -158,7 +160,7 @@ def equal_cosine_weights(gram: Array) -> Array:
     if not live.any():
         return weights
     cosines = cosines[np.ix_(live, live)]
-    scaled, _ = _pseudo_solve(cosines)
+    scaled, _ = _pseudo_solve(cosines, None if preference is None else preference[live])
     projections = cosines @ scaled
     square = float(scaled @ projections)
     if square > (RESOLUTION * float(np.abs(scaled).sum())) ** 2:
@@ -224,15 +226,16 @@ def _target(values: Array, scale: Scale) -> float:
     raise ValueError(f"scale must be one of {', '.join(get_args(Scale))}, got {scale!r}")
 
 
-def _pseudo_solve(cosines: Array) -> tuple[Array, Array]:
-    """Ghat^+ 1, and the part of 1 outside the range of Ghat."""
+def _pseudo_solve(cosines: Array, wanted: Array | None = None) -> tuple[Array, Array]:
+    """Ghat^+ p, and the part of p outside the range of Ghat, for p = `wanted` [m], or ones."""
+    wanted = np.ones(len(cosines)) if wanted is None else wanted
     root, definite = safe_cholesky(cosines)
     if definite:
-        return dpotrs(root, np.ones(len(cosines)))[0], np.zeros(len(cosines))
+        return dpotrs(root, wanted)[0], np.zeros(len(cosines))
     values, vectors = np.linalg.eigh(cosines)
-    ones = vectors.sum(0)
+    ones = wanted @ vectors
     kept = values > RANK_TOLERANCE * values[-1]
-    if ones[kept] @ ones[kept] < RESOLUTION**2 * len(ones):  # 1 is orthogonal to the range but for rounding
+    if ones[kept] @ ones[kept] < RESOLUTION**2 * (wanted @ wanted):  # p is orthogonal to the range but for rounding
         kept[:] = False
     inverse = np.divide(ones, values, out=np.zeros_like(ones), where=kept)
     return vectors @ inverse, vectors @ np.where(kept, 0.0, ones)

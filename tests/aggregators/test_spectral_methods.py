@@ -119,8 +119,8 @@ def test_aligned_weighs_tasks_by_preference() -> None:
     [
         ({"scale": "max"}, "'min', 'median', 'rmse'.*'max'"),
         ({"preference": (1.0, float("nan"))}, r"preference\[1\].*nan"),
-        ({"preference": ()}, "preference must be None or a sequence"),
-        ({"preference": 1.0}, "preference must be None or a sequence"),
+        ({"preference": ()}, "preference must"),
+        ({"preference": 1.0}, "preference must"),
     ],
 )
 def test_aligned_names_bad_hyperparameters(arguments: dict[str, object], words: str) -> None:

@@ -75,7 +75,7 @@ def test_every_label_can_be_chosen(name: str) -> None:
         ("steps = 12", "steps = 0", r"steps: .*greater than or equal to 1, got 0"),
         ('baseline = "sum"', 'baseline = "mean"', r"baseline='mean' is not a label; allowed: slow, sum"),
         ('baseline = "sum"\n', "", r"baseline: Field required"),
-        ('role = "reference"', 'role = "line"', r"methods\[0\].role: .*'method' or 'reference', got 'line'"),
+        ('role = "reference"', 'role = "line"', r"methods\[0\].role: .*'method', 'reference', .*, got 'line'"),
         ('label = "GH++ rotation"', 'label = "SUM"', r"methods.label holds 'sum' twice"),
         ('"GH++ rotation"', '"GH++, rotation"', r"methods\[2\].label: .*no comma.*--methods.*got 'GH\+\+, rotation'"),
         ('group = "tuned weights"', 'group = "tuned, weights"', r"methods\[1\].group: .*no comma"),

@@ -306,5 +306,20 @@ CASES = [
         "MGDA's (.9, .1) and (1/2, 1/2), averaged",
         {"inner": {"method": "mgda"}, "alpha": 0.5},
     ),
+    Case("upgrad", CONFLICT, [0.5, 0.5], "Eq. 3 for the first task alone: its projection", {"preference": (1.0, 0.0)}),
+    Case(
+        "dualproj",
+        [[1.0, 0.0], [-3.0, 1.0]],
+        [0.0, 1.0],
+        "GEM Eq. 8: g2 = (-3, 1), brought to x1 >= 0",
+        {"preference": (0.0, 1.0)},
+    ),
+    Case(
+        "config",
+        [[1.0, 0.0], [0.0, 3.0]],
+        [1.8, 2.4],
+        "along (3, 4) / 5, of length (3 + 12) / 5",
+        {"preference": (3.0, 4.0)},
+    ),
     Case("lr_annealing", [[4.0, 0.0], [0.0, 1.0]], [4.0, 8.0], "max |g1| / mean |g2| = 4 / (1/2)", {"alpha": 1.0}),
 ]

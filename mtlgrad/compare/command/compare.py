@@ -20,9 +20,10 @@ from mtlgrad.compare.command.console import make_console
 from mtlgrad.compare.environment import versions
 from mtlgrad.compare.progress import display
 from mtlgrad.compare.report.page import write_report
-from mtlgrad.compare.results import load_results, of_other_settings, save_suite
+from mtlgrad.compare.results import load_results, of_other_settings, read_runs, save_suite
 from mtlgrad.compare.run import Job, jobs_of
-from mtlgrad.compare.schema import write_atomically
+from mtlgrad.compare.schema import Run, write_atomically
+from mtlgrad.compare.stages import rounds, unfold
 from mtlgrad.compare.suite import MOST_SEED, Suite, SuiteError
 from mtlgrad.compare.sweep import default_jobs, sweep
 from mtlgrad.compare.table import markdown, show, summary
@@ -69,7 +70,14 @@ def run(args: argparse.Namespace) -> int:
     parallel = args.jobs or default_jobs()
     folder = args.out / suite.name
     versions(args.problems.get(suite.problem, suite.problem))  # of the code that is loaded, not of what will be there
-    jobs = jobs_of(chosen, folder, threads=args.threads, tracker=args.log_with, known=args.problems)
+
+    def jobs_for(some: Suite) -> list[Job]:
+        return jobs_of(some, folder, threads=args.threads, tracker=args.log_with, known=args.problems)
+
+    def read() -> list[Run]:
+        return [run for run in read_runs(folder) if run is not None]
+
+    jobs = jobs_for(unfold(chosen, read()))
     check(jobs)
     others = of_other_settings(folder, whole)
     if others and not args.overwrite:
@@ -77,17 +85,12 @@ def run(args: argparse.Namespace) -> int:
             f"{folder} holds {others} finished results of other settings, to be replaced or left out of the table: "
             "choose another folder with --out, give the suite another name, or say --overwrite"
         )
-    missing = [job for job in jobs if not job.finished()]
-    at_once = max(1, min(parallel, len(missing)))
-    todo = [replace(job, jobs=at_once) for job in missing]
     try:
         save_suite(whole, folder)
     except OSError as error:
         raise SuiteError(f"--out {args.out}: cannot be written: {error.strerror}") from error
-    for job in todo:  # what a killed process may have left
-        job.live.unlink(missing_ok=True)
     console.print(suite.title, style="bold", markup=False)
-    there = len(jobs) - len(todo)
+    there = sum(job.finished() for job in jobs)
     console.print(f"{len(jobs)} runs, {there} there already; {folder}", style="dim", markup=False, highlight=False)
     outdated = sum(job.outdated() for job in jobs)
     if outdated:
@@ -96,10 +99,16 @@ def run(args: argparse.Namespace) -> int:
         )
     failed = 0
     try:
-        with _terminated_like_interrupted(), display(console, todo) as shown:
-            for job, outcome in sweep(todo, parallel=at_once):
-                shown.done(job, outcome)
-                failed += outcome.status == "failed"
+        for missing in rounds(chosen, read, jobs_for):  # tuning and controls wait for results
+            check(missing)
+            at_once = max(1, min(parallel, len(missing)))
+            todo = [replace(job, jobs=at_once) for job in missing]
+            for job in todo:  # what a killed process may have left
+                job.live.unlink(missing_ok=True)
+            with _terminated_like_interrupted(), display(console, todo) as shown:
+                for job, outcome in sweep(todo, parallel=at_once):
+                    shown.done(job, outcome)
+                    failed += outcome.status == "failed"
     except KeyboardInterrupt:
         print("\nInterrupted. What is done is kept: resume with the same command.", file=sys.stderr)
         return 130

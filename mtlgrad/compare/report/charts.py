@@ -33,7 +33,7 @@ FEW = 6
 def colours(results: Results) -> dict[str, str]:
     """One hue per method, the same in every figure."""
     suite = results.suite
-    methods = [row for row in suite.methods if row.role == "method" and row.label != suite.baseline]
+    methods = [row for row in suite.methods if row.role not in ("reference", "trial") and row.label != suite.baseline]
     alone = [row.label for row in methods if row.group is None]
     chosen = {label: PALETTE[k % len(PALETTE)] for k, label in enumerate(alone)}
     candidates = {row.label: CANDIDATE for row in methods if row.group is not None}
@@ -105,7 +105,7 @@ def step_time_bars(results: Results, arm: Arm) -> go.Figure:
 
 def _barred(results: Results, arm: Arm) -> list[Row]:
     """The rows that have a bar: references are lines, and what never ended well has no number."""
-    return [row for row in results.rows[arm.name] if row.role == "method" and row.final is not None]
+    return [row for row in results.rows[arm.name] if row.role != "reference" and row.final is not None]
 
 
 def _bar_chart(figure: go.Figure, title: str, *, bars: int) -> go.Figure:

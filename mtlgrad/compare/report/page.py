@@ -13,8 +13,10 @@ from plotly.offline import get_plotlyjs
 
 from mtlgrad.compare.report import charts
 from mtlgrad.compare.report.panels import gather
+from mtlgrad.compare.report.tradeoff import trade_offs
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import utc, write_atomically
+from mtlgrad.compare.sensitivity import HEADINGS, tuned_rows
 from mtlgrad.compare.sentences import WORDS, headline, limitations, more, sentence
 from mtlgrad.compare.suite import Arm
 from mtlgrad.compare.table import (
@@ -26,6 +28,7 @@ from mtlgrad.compare.table import (
     notes,
     published,
 )
+from mtlgrad.compare.together import together
 
 PAGE = Path(__file__).parent / "template"
 
@@ -47,6 +50,10 @@ def render(results: Results) -> str:
         headline=headline(results),
         more=more(results),
         limitations=limitations(results),
+        together=together(results),
+        tuning=tuned_rows(results),
+        tuning_headings=HEADINGS,
+        budget=results.suite.tuning,
         words=tuple(WORDS),
         facts=_facts(results),
         headings=headings(results),
@@ -111,6 +118,7 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
             for row in rows
             if row.verdicts
         ],
+        "trade_offs": trade_offs(results, arm),
         "bars": charts.final_bars(results, arm),
         "curves": charts.curves(results, arm),
         "times": charts.step_time_bars(results, arm),

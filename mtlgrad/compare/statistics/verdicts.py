@@ -2,8 +2,9 @@
 
 The rule, and the errors it allows
 ----------------------------------
-Every method is compared with one baseline, paired by seed, on every metric of every arm that was asked about; K is the
-number of all these comparisons, the ones that cannot be computed (one seed) included.
+Every method is compared with the baseline (or with another method named for it), paired by seed, on every metric of
+every arm that was asked about; K is the number of all these comparisons, the ones that cannot be computed (one seed)
+included.
 
 - *better*, *worse*: the two-sided paired t-test, corrected by Holm over all K. If no method differed from the baseline,
   the probability that anything at all is called better or worse is at most `level`. A claim in the wrong direction
@@ -94,6 +95,7 @@ def judge(
     metrics: Mapping[str, Direction],
     margins: Mapping[str, float] | None = None,
     methods: Iterable[str] | None = None,
+    against: Mapping[str, str] | None = None,
     level: float = LEVEL,
     power: float = POWER,
 ) -> list[Verdict]:
@@ -111,6 +113,8 @@ def judge(
         called equivalent.
     methods:
         Which methods are asked about: all but the baseline by default. Those of which there is no run count as asked.
+    against:
+        Method to the one that it is compared with in place of the baseline.
     level:
         The probability allowed for each kind of wrong claim over the whole family.
     power:
@@ -122,7 +126,7 @@ def judge(
     >>> verdict.word, round(verdict.pairs.mean, 2), verdict.comparisons
     ('better', 2.84, 1)
     """
-    margins = dict(margins or {})
+    margins, against = dict(margins or {}), dict(against or {})
     check_scores(scores, metrics)
     _check_arguments(metrics, margins, level, power)
     if "arm" not in scores:
@@ -137,7 +141,7 @@ def judge(
         for metric, direction in metrics.items()
     }
     compared = [
-        (arm, method, metric, board.pairs(method, baseline))
+        (arm, method, metric, board.pairs(method, against.get(method, baseline)))
         for (arm, metric), board in boards.items()
         for method in asked
     ]
@@ -147,7 +151,7 @@ def judge(
         _verdict(
             arm=str(arm),
             method=method,
-            baseline=baseline,
+            baseline=against.get(method, baseline),
             metric=metric,
             pairs=pairs,
             direction=metrics[metric],

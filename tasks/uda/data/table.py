@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mtlgrad.compare.checks import integer, one_of, text_or_none
-from tasks.uda.data import digits, folders
+from tasks.uda.data import digits, folders, styles
 from tasks.uda.data.domain import DIGITS, Domain
 from tasks.uda.data.frame import SIZE
 
@@ -33,7 +34,8 @@ class Entry:
     load: from what is wanted to the domain. classes: names; None: told by the data. size: the side, in pixels, that its
     images have in a pair with a domain of the same size or a larger one. colour: whether it is in colour. grey: whether
     published protocols turn what it is paired with grey. data: whether it comes with installed packages ("none"), is
-    read from `data_dir` ("needed"), or comes with packages and is read from `data_dir` where one is given ("either").
+    read from `data_dir` ("needed"), comes with packages and is read from `data_dir` where one is given ("either"), or
+    is fetched by a command of the Makefile ("fetched").
     trained_on: images in the training part, where that is known beforehand.
     """
 
@@ -59,15 +61,26 @@ DOMAINS: dict[str, Entry] = {
     ),
     "usps": Entry(lambda wanted: folders.digits("usps", wanted), DIGITS, 28, grey=True, data="needed"),
     "svhn": Entry(lambda wanted: folders.digits("svhn", wanted), DIGITS, 32, colour=True, data="needed"),
+    **{
+        name: Entry(
+            partial(styles.load, name),
+            styles.CLASSES,
+            styles.SIZE,
+            colour=True,
+            data="fetched",
+            trained_on=styles.COUNTS[0],
+        )
+        for name in styles.STYLES
+    },
 }
 """Name to entry."""
 
-BUILT_IN = tuple(name for name, entry in DOMAINS.items() if entry.data != "needed")
+BUILT_IN = tuple(name for name, entry in DOMAINS.items() if entry.data in ("none", "either"))
 """Domains that come with installed packages."""
-FROM_FOLDER = tuple(name for name, entry in DOMAINS.items() if entry.data != "none")
+FROM_FOLDER = tuple(name for name, entry in DOMAINS.items() if entry.data in ("needed", "either"))
 """Domains read from `data_dir`; `mnist` is one of them where `data_dir` is given."""
 TRAINED_ON = {name: entry.trained_on for name, entry in DOMAINS.items() if entry.trained_on is not None}
-"""Images in the training parts of the built-in domains."""
+"""Images in the training parts of the domains that are the same for everyone."""
 
 
 def image_shape(source: str, target: str) -> tuple[int, int]:
@@ -119,7 +132,7 @@ def check_pair(source: str, target: str, *, batch_size: int, data_dir: str | Non
     known = [
         entry.trained_on
         for entry in pair.values()
-        if entry.trained_on is not None and (entry.data == "none" or data_dir is None)
+        if entry.trained_on is not None and (entry.data != "either" or data_dir is None)
     ]
     integer("batch_size", batch_size, low=2, high=min(known, default=None))  # batch norm needs two
     needed = [name for name, entry in pair.items() if entry.data == "needed"]
@@ -148,7 +161,7 @@ def load_domain(name: str, *, channels: int, size: int, seed: int = 0, data_dir:
     ValueError
         Unknown name, a domain at a size or in a colour that it does not come in, or no `data_dir` where one is needed.
     FileNotFoundError
-        `data_dir` has no such folder.
+        `data_dir` has no such folder, or what is fetched is not there.
 
     Examples
     --------
@@ -158,7 +171,7 @@ def load_domain(name: str, *, channels: int, size: int, seed: int = 0, data_dir:
     """
     entry = _entry(name)
     one_of("channels", channels, (1, 3))
-    built_in = entry.data == "none" or (entry.data == "either" and data_dir is None)
+    built_in = entry.data in ("none", "fetched") or (entry.data == "either" and data_dir is None)
     if built_in:
         allowed = SIZE if entry.data == "either" else entry.size
         if size != allowed or (entry.colour and channels == 1):
