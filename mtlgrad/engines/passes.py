@@ -27,7 +27,7 @@ def backward(loss: Tensor, *, retain_graph: bool, inputs: list[Tensor] | None) -
 
 def task_gradients(call: Call, inputs: Sequence[Tensor]) -> TaskGradients:
     """J at `inputs`, leaving `.grad` and the graph alone."""
-    gradients = TaskGradients(inputs, len(call.losses), wide=call.scale is not None)
+    gradients = TaskGradients(inputs, len(call.losses), device=call.device, wide=call.scale is not None)
     for task, loss in enumerate(call.losses):
         found = torch.autograd.grad(loss, list(inputs), retain_graph=True, allow_unused=True)
         gradients.add(task, found, divisor=call.scale)
@@ -47,9 +47,9 @@ def weighted(weights: Tensor, losses: Sequence[Tensor]) -> Tensor:
 def weighted_pass_if_finite(call: Call, weights: Tensor) -> Tensor:
     """`weighted_pass`, with weights that no gradient was asked for; bool []: losses and shared gradients are finite."""
     weighted_pass(call, weights)
-    gradients = [p.grad for p in call.shared if p.grad is not None]
+    gradients = [p.grad for p in call.trainable if p.grad is not None]
     finite = [(g._values() if g.is_sparse else g).isfinite().all() for g in gradients]
-    return torch.stack([call.values.isfinite().all().to(call.shared[0].device), *finite]).all()
+    return torch.stack([call.values.isfinite().all().to(call.device), *finite]).all()
 
 
 def private_leaves(call: Call, graph: Graph) -> list[Node]:

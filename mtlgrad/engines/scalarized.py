@@ -27,15 +27,16 @@ class Scalarized(Engine):
         m = len(call.losses)
         return Cost(m + 1, m * sum(p.numel() * p.element_size() for p in call.trainable))
 
-    def collect(self, call: Call) -> tuple[Tensor, torch.Generator]:
+    def collect(self, call: Call) -> tuple[Tensor, torch.Generator, list[int]]:
         """Weights are fixed at the first micro-batch, for all: its losses times their number stand for the whole."""
         if call.window is None:
             draws = call.draws.clone_state()
             weights, _ = _weigh(call, call.values * (call.of or 1), call.draws)
         else:
-            weights, draws = call.window.held
+            weights, draws, positions = call.window.held
+            _check_same(call, positions)
         backward(weighted(weights, call.losses), retain_graph=False, inputs=call.inputs())
-        return weights, draws
+        return weights, draws, list(call.positions)
 
     def run(self, call: Call) -> Outcome:
         """At the end of a window the state moves by the losses of all micro-batches."""
@@ -43,17 +44,26 @@ class Scalarized(Engine):
             weights, new = _weigh(call, call.values, call.draws)
         else:
             # The same draws once more: the step that the large batch would have taken, but for its weights.
-            weights, draws = call.window.held
+            weights, draws, positions = call.window.held
+            _check_same(call, positions)
             _, new = _weigh(call, call.values, draws)
-        gram = alignment = norm = None
+        gram, alignment, norm, separate = None, None, None, False
         if call.diagnose and call.trainable:
             gradients = task_gradients(call, call.trainable)
             call.processes.mean_jacobian(gradients.matrix)
-            gram = gradients.gram()
+            gram, separate = gradients.gram(), gradients.separate
             alignment, norm = outcome(gram, weights.to(gram))
         finite = weighted_pass_if_finite(call, weights)
         decision = Decision(finite=finite, weights=weights, gram=gram, alignment=alignment, direction_norm=norm)
-        return Outcome(decision, [select_state(finite, new, _state(call))])
+        return Outcome(decision, [select_state(finite, new, _state(call))], separate=separate)
+
+
+def _check_same(call: Call, positions: list[int]) -> None:
+    if list(call.positions) != positions:
+        raise ValueError(
+            f"losses: {call.method.name} fixes its weights at the first micro-batch of a window, for the tasks that "
+            "have a loss there: the same tasks must be present, or absent, in all micro-batches of the window"
+        )
 
 
 def _state(call: Call) -> State:
