@@ -13,7 +13,7 @@ from mtlgrad import catalog
 from mtlgrad.arguments import Groups, check_choices, grouped, private_parameters, shared_parameters, task_names
 from mtlgrad.diagnostics import StepRecord
 from mtlgrad.engines import ENGINES, Attendant, Call, Choice, Window, choose
-from mtlgrad.engines.processes import surrounding
+from mtlgrad.engines.processes import Processes, surrounding
 from mtlgrad.engines.records import record
 from mtlgrad.losses import (
     Losses,
@@ -118,6 +118,7 @@ class Balancer:
         """What holds buffers and weak references, and is worth nothing to a copy."""
         self._engines = [kind() for kind in ENGINES]
         self._attendant = Attendant(self._modules)
+        self._processes: Processes | None = None
 
     def __repr__(self) -> str:
         entries = sum(p.numel() for p in self._shared)
@@ -254,7 +255,9 @@ class Balancer:
         """Without buffers; not inside a window of micro-batches."""
         if self._window is not None:
             raise ValueError("a Balancer cannot be copied inside a window of micro-batches: call backward() to end it")
-        return {name: value for name, value in self.__dict__.items() if name not in ("_engines", "_attendant")}
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_engines", "_attendant", "_processes")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -273,15 +276,21 @@ class Balancer:
         ends: bool = True,
     ) -> Call:
         """What is asked for, of the tasks that are present and in their order, once it is known to be right."""
-        processes = surrounding()
-        given = named(losses, self._tasks)
-        self._tasks = check_losses(given, self._tasks)
-        self.method.check_tasks(len(self._tasks))
-        found = [(k, loss) for k, name in enumerate(self._tasks) if (loss := given.get(name)) is not None]
-        graph = [loss.reshape(()) for _, loss in found]
-        values = {k: loss.detach().reshape(()) for k, loss in found}
+        self._processes = processes = surrounding(self._shared, self._processes)
+        told = [f"a {'last' if ends else 'further'} micro-batch", self.method.name, self.apply]
+        with processes.together(told):
+            given = named(losses, self._tasks)
+            self._tasks = check_losses(given, self._tasks)
+            self.method.check_tasks(len(self._tasks))
+            found = [(k, loss) for k, name in enumerate(self._tasks) if (loss := given.get(name)) is not None]
+            told.append(f"tasks {', '.join(self._tasks)}")
+            if self._window is not None:
+                check_scale(scale, self._window.scale)
+            at = representations(self.method, features, self._window is not None, bool(self._group_names))
+        values, shares = processes.tell({k: loss.detach().reshape(()) for k, loss in found}, len(self._tasks))
+        graph = [loss.reshape(()) * shares[k] if k in shares else loss.reshape(()) for k, loss in found]
+        anywhere = list(values)
         if self._window is not None:
-            check_scale(scale, self._window.scale)
             earlier = self._window.values
             values = {k: _sum(earlier.get(k), values.get(k)) for k in sorted({*earlier, *values})}
         factor = scale_factor(scale, graph[0])
@@ -295,6 +304,7 @@ class Balancer:
             names=[self._tasks[k] for k, _ in found],
             losses=graph if factor is None else [factor * loss for loss in graph],
             positions=[k for k, _ in found],
+            anywhere=anywhere,
             present=present,
             tasks=len(self._tasks),
             values=torch.stack(list(values.values())),
@@ -306,7 +316,7 @@ class Balancer:
             apply=self.apply,
             memory=self.memory,
             groups=None if self._group_sizes is None else [len(group) for group in self._memory.columns()],
-            features=representations(self.method, features, self._window is not None, bool(self._group_names)),
+            features=at,
             states=self._memory.states(len(self._tasks), present),
             draws=self._memory.source(),
             window=self._window,

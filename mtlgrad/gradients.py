@@ -78,6 +78,19 @@ class TaskGradients:
         return [k for k, tasks in enumerate(self._touched) if not tasks]
 
     @property
+    def touched(self) -> list[list[bool]]:
+        """Which tasks have had a gradient for which parameters: [number of parameters][m]."""
+        return [[task in tasks for task in range(len(self.matrix))] for tasks in self._touched]
+
+    def touch(self, touched: Tensor) -> None:
+        """Count a bool [number of parameters, m] as gradients had: those of other processes are in J too."""
+        self._touched = [set(row.nonzero().flatten().tolist()) for row in touched]
+
+    def rows(self, task: int) -> list[Tensor]:
+        """Row `task` as one gradient a parameter; views."""
+        return self._views[task]
+
+    @property
     def separate(self) -> bool:
         """Whether several tasks had gradients, and no parameter had them from more than one."""
         return len(set().union(*self._touched)) > 1 and all(len(tasks) < 2 for tasks in self._touched)

@@ -46,6 +46,12 @@ def measure(losses: Losses, shared: nn.Module | Iterable[nn.Module | Tensor]) ->
     trainable = [p for p in shared_parameters(shared)[1] if p.requires_grad]
     if not trainable:
         raise ValueError("shared holds no parameter that requires a gradient: there is nothing to measure")
+    processes = surrounding(trainable)
+    if processes.kind == "sharded":
+        raise ValueError(
+            "shared parameters are sharded: they have gradients after a backward pass into .grad only, which measure "
+            "does not touch; read the record of Balancer.backward instead"
+        )
     if reach(list(present.values())).reentrant:
         raise ValueError(
             "the losses go through a reentrant checkpoint, which PyTorch does not run when it is asked for gradients "
@@ -57,8 +63,11 @@ def measure(losses: Losses, shared: nn.Module | Iterable[nn.Module | Tensor]) ->
         gradients.add(task, torch.autograd.grad(loss, trainable, retain_graph=True, allow_unused=True))
     if len(gradients.untouched) == len(trainable):
         raise ValueError("no loss reaches any of the trainable shared parameters: there is nothing to measure")
-    processes = surrounding()
-    processes.mean_jacobian(gradients.matrix)
-    values, gram = processes.mean_values(values), gradients.gram()
+    with processes.together(["measure", *present]):
+        pass
+    means, _ = processes.tell(dict(enumerate(values)), len(present))
+    values = torch.stack(list(means.values()))
+    processes.mean_jacobian(gradients)
+    gram = gradients.gram()
     finite = gram.isfinite().all() & values.isfinite().all().to(gram.device)
     return StepRecord(tuple(present), values, finite, gram)

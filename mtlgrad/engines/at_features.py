@@ -10,7 +10,8 @@ from torch import Tensor
 from mtlgrad.aggregators.base import GradientAggregator
 from mtlgrad.engines.asking import ask, foreseen
 from mtlgrad.engines.base import Call, Cost, Engine, Outcome
-from mtlgrad.engines.passes import backward, scaled, task_gradients, weighted_pass
+from mtlgrad.engines.parts import ask_about_parts
+from mtlgrad.engines.passes import scaled, task_gradients, weighted_pass
 from mtlgrad.engines.reach import reach
 
 
@@ -18,6 +19,7 @@ class AtFeatures(Engine):
     """MGDA-UB's way (Sener & Koltun 2018, Sec. 3.3) for any method that reads gradients."""
 
     name = "at the features"
+    processes = ("one", "replicated", "sharded")
 
     def refuses(self, call: Call) -> str | None:
         if call.features is None:
@@ -38,8 +40,10 @@ class AtFeatures(Engine):
             call.method.check_values(call.values)
         _check(call, call.features)
         gradients = task_gradients(call, call.features)
-        call.processes.mean_jacobian(gradients.matrix)
-        decision, states = ask(call, [gradients.matrix], call.features[0])
+        if call.processes.kind == "one":
+            decision, states = ask(call, [gradients.matrix], call.features[0])
+        else:
+            decision, states = ask_about_parts(call, gradients, call.features)
         if call.apply == "loss":
             assert decision.weights is not None
             weighted_pass(call, decision.weights)
@@ -51,10 +55,12 @@ class AtFeatures(Engine):
             for z, piece in zip(call.features, gradients.split(scaled(decision.direction, call)), strict=True)
         ]
         try:
-            backward(torch.stack(list(call.losses)).sum(), retain_graph=call.retain_graph, inputs=call.inputs())
+            total = torch.stack(list(call.losses)).sum()
+            call.processes.backward(total, retain_graph=call.retain_graph, inputs=call.inputs())
         finally:
             for handle in handles:
                 handle.remove()
+        call.processes.mean_gradients(call.trainable, call.private)
         return Outcome(decision, states, settled)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlgrad.decision import Decision
-from mtlgrad.engines.processes import Processes
+from mtlgrad.engines.processes import Kind, Processes
 from mtlgrad.losses import Scale
 from mtlgrad.method import Method, State
 
@@ -47,8 +47,10 @@ class Call:
     """[] each, multiplied by the scale, in task order: what is back-propagated."""
     positions: Sequence[int]
     """Where each of the losses stands among all tasks."""
+    anywhere: Sequence[int]
+    """The tasks that have a loss in this call, on this rank or another."""
     present: Sequence[int]
-    """The tasks that the decision is about: `positions`, and inside a window those of earlier micro-batches."""
+    """The tasks that the decision is about: `anywhere`, and inside a window those of earlier micro-batches."""
     tasks: int
     """How many tasks there are, absent ones included."""
     values: Tensor
@@ -90,6 +92,11 @@ class Call:
     def device(self) -> torch.device:
         """Where the shared parameters are."""
         return self.shared[0].device
+
+    @property
+    def rows(self) -> list[int]:
+        """Where each of the losses stands among the present tasks."""
+        return [self.present.index(k) for k in self.positions]
 
     @property
     def bounds(self) -> list[tuple[int, int]]:
@@ -136,6 +143,8 @@ class Engine(ABC):
 
     name: ClassVar[str]
     """In words, as `Balancer.engine` shows it."""
+    processes: ClassVar[tuple[Kind, ...]] = ("one",)
+    """How the processes may be among which it works."""
 
     @abstractmethod
     def refuses(self, call: Call) -> str | None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtlgrad.decision import Decision, outcome, select_state
 from mtlgrad.engines.base import Call, Cost, Engine, Outcome
-from mtlgrad.engines.passes import backward, task_gradients, weighted, weighted_pass_if_finite
+from mtlgrad.engines.passes import task_gradients, weighted, weighted_pass_if_finite
 from mtlgrad.method import State
 from mtlgrad.scalarizers.base import Scalarizer
 from mtlgrad.states import placed
@@ -17,8 +17,11 @@ class Scalarized(Engine):
     """For every scalarizer. On steps that are to be diagnosed G is measured on the way, for m more passes."""
 
     name = "weighted losses"
+    processes = ("one", "replicated", "sharded")
 
     def refuses(self, call: Call) -> str | None:
+        if call.diagnose and call.processes.kind == "sharded":
+            return "diagnose_every measures gradients one parameter at a time, which sharded ones do not allow"
         return None if isinstance(call.method, Scalarizer) else f"{call.method.name} reads gradients"
 
     def cost(self, call: Call) -> Cost:
@@ -35,8 +38,9 @@ class Scalarized(Engine):
         else:
             weights, draws, positions = call.window.held
             _check_same(call, positions)
-        backward(weighted(weights, call.losses), retain_graph=False, inputs=call.inputs())
-        return weights, draws, list(call.positions)
+        loss = weighted(weights[list(call.rows)], call.losses)
+        call.processes.backward(loss, retain_graph=False, inputs=call.inputs())
+        return weights, draws, list(call.anywhere)
 
     def run(self, call: Call) -> Outcome:
         """At the end of a window the state moves by the losses of all micro-batches."""
@@ -50,7 +54,7 @@ class Scalarized(Engine):
         gram, alignment, norm, separate = None, None, None, False
         if call.diagnose and call.trainable:
             gradients = task_gradients(call, call.trainable)
-            call.processes.mean_jacobian(gradients.matrix)
+            call.processes.mean_jacobian(gradients)
             gram, separate = gradients.gram(), gradients.separate
             alignment, norm = outcome(gram, weights.to(gram))
         finite = weighted_pass_if_finite(call, weights)
@@ -59,7 +63,7 @@ class Scalarized(Engine):
 
 
 def _check_same(call: Call, positions: list[int]) -> None:
-    if list(call.positions) != positions:
+    if list(call.anywhere) != positions:
         raise ValueError(
             f"losses: {call.method.name} fixes its weights at the first micro-batch of a window, for the tasks that "
             "have a loss there: the same tasks must be present, or absent, in all micro-batches of the window"

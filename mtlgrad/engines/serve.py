@@ -139,12 +139,17 @@ def _nothing_reached(call: Call) -> str:
 
 
 def _mark(p: Tensor) -> tuple[Tensor | None, int]:
-    return p.grad, -1 if p.grad is None else p.grad._version
+    return p.grad, -1 if p.grad is None else _version(p.grad)
 
 
 def _unchanged(p: Tensor, mark: tuple[Tensor | None, int]) -> bool:
     old, version = mark
-    return p.grad is old and (old is None or old._version == version)
+    return p.grad is old and (old is None or _version(old) == version)
+
+
+def _version(gradient: Tensor) -> int:
+    """How often it was written to; a sharded one also by way of what this rank has of it."""
+    return int(gradient._version + getattr(gradient, "_local_tensor", gradient)._version)
 
 
 @contextmanager
