@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from mtlgrad.compare.report import charts
+from mtlgrad.compare.report import charts, heatmaps
 from mtlgrad.compare.report.panels import gather
 from mtlgrad.compare.report.tradeoff import trade_offs
 from mtlgrad.compare.results import Results
@@ -51,6 +51,7 @@ def render(results: Results) -> str:
         more=more(results),
         limitations=limitations(results),
         together=together(results),
+        gradient_headings=heatmaps.HEADINGS,
         tuning=tuned_rows(results),
         tuning_headings=HEADINGS,
         budget=results.suite.tuning,
@@ -123,6 +124,8 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
         "curves": charts.curves(results, arm),
         "times": charts.step_time_bars(results, arm),
         "histograms": histograms,
+        "gradients": heatmaps.gradient_lines(results, arm),
+        "heatmaps": [one for row in rows for one in heatmaps.heat_maps(results, arm, row)],
         "exhibits": gather(results, arm),
     }
 
