@@ -7,6 +7,8 @@ python -m docs.build --check    exit 1 if what is committed is out of date
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -53,6 +55,41 @@ def property_table() -> str:
     return "\n".join(lines)
 
 
+def use_table() -> str:
+    """What each method reads and costs, for which tasks and preferences it is made, and where it was measured."""
+    head = ["method", "reads", "cost of a decision", "tasks", "main task", "preference", "measured here"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    measured = _measured()
+    for entry in catalog.CATALOG.values():
+        method = entry.method
+        fields = {field.name for field in dataclasses.fields(entry.make)}  # type: ignore[arg-type]
+        cells = [
+            f"`{entry.make.__name__}`",
+            type(method).reads,
+            entry.cost,
+            _tasks(method.traits),
+            "`main=`" if "main" in fields else "",
+            next((f"`{name}=`" for name in ("preference", "weights") if name in fields), ""),
+            ", ".join(measured.get(entry.name, [])),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _measured() -> dict[str, list[str]]:
+    """For each method's catalog name the committed results that it is part of, as links with what they measure."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "benchmarks" / "results").glob("*/summary.json")):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        rows = summary["suite"].get("methods", [])
+        link = f"[{path.parent.name}](../benchmarks/results/{path.parent.name}/table.md)"
+        for name in sorted({row["method"] for row in rows if row.get("role") != "reference"}):
+            known = catalog.CATALOG.get(name)
+            if known is not None:
+                found.setdefault(known.name, []).append(link)
+    return found
+
+
 def methods_page() -> str:
     """The whole of `docs/methods.md`."""
     notes = "\n".join(f"- **{label}**: {_trait_text(trait)}" for trait, label in PROPERTIES.items())
@@ -71,6 +108,37 @@ With J [m, n] the Jacobian, d the direction and w the weights:
 The cost is what a decision takes beside the two passes over J that every Gramian method pays for (G = J Jᵀ, d = w J).
 
 {property_table()}
+
+## What each asks for and offers
+
+"Main task" marks the methods in which one task matters and the others help (`PCD`, `AGEM`, `LRAnnealing`), "preference"
+those that take one number a task. The last column links to the committed results of suites that a method is part of:
+differences to the plain sum with their intervals, conflicts before and after, time of a step.
+
+{use_table()}
+
+## Known under another name
+
+- PSMGD (weights computed once in a while): `Every(k, inner=MGDA())`. The "update frequency" of Nash-MTL: `Every(k,
+  inner=NashMTL())`.
+- GAPO (MGDA on gradients of one length): `Normalised(MGDA())`.
+- MultiBalance (gradients balanced at the shared representation): any Gramian method with `features=` in
+  `Balancer.backward`. MGDA-UB: `MGDA()` with `features=`.
+- Ortho-LoRA (conflicts projected away within each adapter matrix): `PCGrad()` with `groups="tensor"`, or a mapping of
+  names to parameters, one decision a group:
+
+```python
+import torch
+from mtlgrad import Balancer, PCGrad
+
+model = torch.nn.ModuleDict({{name: torch.nn.Linear(4, 4) for name in ("lora_a", "lora_b", "head")}})
+adapters = {{name: [p] for name, p in model.named_parameters() if "lora_" in name}}
+balancer = Balancer(PCGrad(), shared=[p for group in adapters.values() for p in group], groups=adapters)
+```
+- CR-MOGM is `CRMOGM`; `Ema` is the same average without a start at equal weights. Gradient Vaccine as published, one
+  target per layer: `GradVac()` with `groups=`.
+- A preference for `MGDA` or `CAGrad` has no published rule: weighting the losses (`{{name: p * loss}}`) is one way, and
+  moves the min-norm point towards the tasks with *small* weights. Methods made for preferences are in the table.
 """
 
 

@@ -98,6 +98,7 @@ class Problem(ABC):
     def exhibits(self) -> dict[str, Any]:
         """What a reader should see after training beside the numbers (sample images, trajectories); JSON-ready.
 
-        Shown in the report by kind: {"title": {"kind": "images" | "lines" | "trajectories", ...}}. Empty by default.
+        Shown in the report by kind: {"title": {"kind": "images" | "lines" | "trajectories", ...}}. Of kind "data" is
+        what analyses need and a report does not show. Empty by default.
         """
         return {}

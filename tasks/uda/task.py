@@ -18,21 +18,25 @@ from tasks.pictures import png
 from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES
 from tasks.uda.data import (
-    CLASSES,
     Batches,
     Domain,
     Split,
     check_pair,
     image_shape,
-    load_domain,
+    load_pair,
     normalize,
 )
+from tasks.uda.losses import Gaussian, kernel_mmd, separability
 from tasks.uda.schedules import SHORT, Recipe
 from tasks.uda.systems import SYSTEMS, Batch, Setting, System
 
 RECIPES = ("short", "published")
 _EVALUATION_BATCH = 1000
 _SAMPLES_PER_CLASS = 4
+_CLASSES_SHOWN = 12
+_COMPARED = 150  # images a domain between which the MMD is measured: its kernel holds all pairs at once
+_SHOWN = 150  # images a domain whose features a run leaves
+_AXES = 10
 
 
 @dataclass(kw_only=True, eq=False)
@@ -42,7 +46,7 @@ class UDA(Problem):
     Parameters
     ----------
     source, target:
-        Two different domains: `font`, `optical` (built in), `mnist`, `usps`, `svhn` (from `data_dir`).
+        Two different domains of the same classes, by their names in `tasks.uda.data.DOMAINS`.
     method, variant:
         A system by its name in `tasks.uda.systems.SYSTEMS`, and which of its `variants`.
     settings:
@@ -63,8 +67,10 @@ class UDA(Problem):
     data_seed:
         Of what is rendered. Not the run's seed: all runs see the same images.
     data_dir:
-        Folder that holds a folder per domain, for `mnist`, `usps` and `svhn`; given exactly when one of them is asked
-        for.
+        Folder that holds what the domains are read from, where they are not built in (see the README); "hub": MNIST,
+        USPS and SVHN from the Hugging Face hub.
+    protocol:
+        Which images of MNIST, USPS and SVHN are trained on; see `tasks.uda.data.PROTOCOLS`.
 
     Raises
     ------
@@ -96,9 +102,16 @@ class UDA(Problem):
     warmup: int | None = None
     data_seed: int = 0
     data_dir: str | None = None
+    protocol: str = "held-out"
 
     def __post_init__(self) -> None:
-        check_pair(self.source, self.target, batch_size=self.batch_size, data_dir=self.data_dir)
+        check_pair(
+            self.source,
+            self.target,
+            batch_size=self.batch_size,
+            data_dir=self.data_dir,
+            protocol=self.protocol,
+        )
         one_of("method", self.method, SYSTEMS)
         one_of("variant", self.variant, SYSTEMS[self.method].variants)
         check_settings(self.method, self.settings)
@@ -130,9 +143,8 @@ class UDA(Problem):
 
     def setup(self, *, seed: int, device: torch.device) -> None:
         channels, size = image_shape(self.source, self.target)
-        source, target = (
-            load_domain(name, channels=channels, size=size, seed=self.data_seed, data_dir=self.data_dir)
-            for name in (self.source, self.target)
+        source, target = load_pair(
+            self.source, self.target, seed=self.data_seed, data_dir=self.data_dir, protocol=self.protocol
         )
         self._domains: dict[str, Domain] = {"source": source, "target": target}
         self._device = device
@@ -146,7 +158,7 @@ class UDA(Problem):
             Setting(
                 channels=channels,
                 size=size,
-                classes=CLASSES,
+                classes=len(source.classes),
                 steps=self.steps,
                 variant=self.variant,
                 settings=self.settings,
@@ -165,10 +177,18 @@ class UDA(Problem):
         return self.system.iterate(Batch(images, labels, unlabelled), index)
 
     def evaluate(self) -> dict[str, float]:
-        """Percent correct on the test parts of the target (`accuracy`) and the source (`source_accuracy`)."""
+        """How the system does on the test parts of both domains.
+
+        `accuracy` and `source_accuracy`, in percent; of the features, `mmd` between the domains (some rows of each)
+        and `separability`, max J(W), of the target's true classes.
+        """
+        target = self._domains["target"].test
+        pair = [self._features(self._domains[role].test, _COMPARED) for role in ("source", "target")]
         return {
-            "accuracy": self._accuracy(self._domains["target"].test),
+            "accuracy": self._accuracy(target),
             "source_accuracy": self._accuracy(self._domains["source"].test),
+            "mmd": kernel_mmd([pair[0]], [pair[1]], [Gaussian()]).item(),
+            "separability": separability(self._features(target), target.labels, classes=self.system.setting.classes),
         }
 
     def validation_score(self) -> float:
@@ -187,6 +207,15 @@ class UDA(Problem):
             ]
         return torch.cat(predictions).cpu()
 
+    def _features(self, split: Split, rows: int | None = None) -> Tensor:
+        """Features of the first rows of a part (None: of all), in evaluation mode, [N, width] on the CPU."""
+        with evaluating(self.system.networks), torch.no_grad():
+            found = [
+                self.system.features(normalize(images.to(self._device))).cpu()
+                for images in (split.images if rows is None else split.images[:rows]).split(_EVALUATION_BATCH)
+            ]
+        return torch.cat(found)
+
     def state_dict(self) -> dict[str, Any]:
         # a copy: the parts' own dictionaries alias tensors that training goes on to overwrite
         return copy.deepcopy({name: part.state_dict() for name, part in self._stateful().items()})
@@ -203,28 +232,48 @@ class UDA(Problem):
         }
 
     def exhibits(self) -> dict[str, Any]:
-        """Samples of both domains, and the accuracy per class on their test parts."""
-        classes = list(range(CLASSES))
+        """Samples of both domains, accuracy and confusion of classes on their test parts, and some features."""
+        names = list(self._domains["source"].classes)
         series = {}
         for role, domain in self._domains.items():
             right = self._predict(domain.test) == domain.test.labels
-            per_class = [100 * right[domain.test.labels == digit].double().mean().item() for digit in classes]
-            series[f"{domain.name} ({role})"] = {"x": classes, "y": per_class}
+            per_class = [100 * right[domain.test.labels == digit].double().mean().item() for digit in range(len(names))]
+            series[f"{domain.name} ({role})"] = {"x": names, "y": per_class}
         images = [
-            {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain.train)}
+            {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain)}
             for role, domain in self._domains.items()
         ]
+        target = self._domains["target"].test
+        predicted = self._predict(target)
+        counts = torch.zeros(len(names), len(names), dtype=torch.int64)
+        counts.index_put_((target.labels, predicted), torch.ones_like(predicted), accumulate=True)
         return {
             "domains": {"kind": "images", "images": images},
-            "accuracy per class": {"kind": "lines", "x": "digit", "y": "accuracy (%)", "series": series},
+            "accuracy per class": {"kind": "lines", "x": "class", "y": "accuracy (%)", "series": series},
+            "confusion": {"kind": "data", "classes": names, "values": counts.tolist()},
+            "features": self._sampled_features(),
+        }
+
+    def _sampled_features(self) -> dict[str, Any]:
+        """Features of some test images of both domains, on their first principal axes: what a picture of them needs."""
+        parts = {role: domain.test for role, domain in self._domains.items()}
+        rows = torch.cat([self._features(part, _SHOWN) for part in parts.values()]).double()
+        _, _, axes = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+        values = (rows - rows.mean(dim=0)) @ axes[:_AXES].T
+        return {
+            "kind": "data",
+            "values": [[round(value, 3) for value in row] for row in values.tolist()],
+            "domain": [self._domains[role].name for role, part in parts.items() for _ in part.labels[:_SHOWN]],
+            "label": [int(label) for part in parts.values() for label in part.labels[:_SHOWN]],
         }
 
 
-def _grid(split: Split) -> str:
-    """A base64 PNG: one column per class, the first images of each."""
-    columns = [
-        torch.cat(list(split.images[split.labels == digit][:_SAMPLES_PER_CLASS]), dim=1) for digit in range(CLASSES)
-    ]
+def _grid(domain: Domain) -> str:
+    """A base64 PNG: one column per class, the first images of each; of many classes the first."""
+    split = domain.train
+    rows = [(split.labels == kind).nonzero().flatten()[:_SAMPLES_PER_CLASS] for kind in range(len(domain.classes))]
+    shown = min(len(some) for some in rows)
+    columns = [torch.cat(list(split.images[some[:shown]]), dim=1) for some in rows[:_CLASSES_SHOWN]]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()
     return png(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
 

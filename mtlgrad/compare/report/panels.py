@@ -14,7 +14,8 @@ from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import Run
 from mtlgrad.compare.suite import Arm
 
-KINDS = ("images", "lines", "trajectories")
+KINDS = ("images", "lines", "trajectories", "data")
+"""`data` is kept for analyses and not shown."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,15 @@ def gather(results: Results, arm: Arm) -> dict[str, list[Panel]]:
             firsts.setdefault(run.label, run)
     order = [label for label in results.suite.labels if label in firsts]
     titles = dict.fromkeys(title for label in order for title in firsts[label].exhibits)
+    drawn = [title for title in titles if any(_drawn(firsts[label].exhibits.get(title)) for label in order)]
     return {
         title: panels({label: firsts[label].exhibits[title] for label in order if title in firsts[label].exhibits})
-        for title in titles
+        for title in drawn
     }
+
+
+def _drawn(exhibit: Mapping[str, Any] | None) -> bool:
+    return exhibit is not None and exhibit.get("kind") != "data"
 
 
 def panels(exhibits: Mapping[str, Mapping[str, Any]]) -> list[Panel]:

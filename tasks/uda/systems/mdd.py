@@ -17,8 +17,7 @@ class MDD(System):
     """MDD (Zhang et al., Bridging Theory and Algorithm for Domain Adaptation, ICML 2019, Eq. 27 to 30).
 
     An adversary of the classifier's shape agrees with it on the source, `margin` times as eagerly as it disagrees on
-    the target; the generator's gradient of that is reversed, times a coefficient that grows to `reversal`. Published
-    runs are long and `reversal` is .1 there; 1 is for runs of seconds.
+    the target; the generator's gradient of that is reversed, times a coefficient that grows to `reversal`.
     """
 
     title = "MDD"
@@ -26,7 +25,7 @@ class MDD(System):
     alignment = "margin disparity of an adversarial classifier on reversed features"
     classification = "CE(s)"
     shared = "generator"
-    defaults: ClassVar = {"tradeoff": 1.0, "margin": 4.0, "reversal": 1.0}
+    defaults: ClassVar = {"tradeoff": 1.0, "margin": 4.0, "reversal": 0.1}
     published = Recipe("sgd", lr=0.004, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=5e-4, trunk=0.1)
 
     def build(self) -> None:
