@@ -22,9 +22,8 @@ from tasks.uda.data import (
     Domain,
     Split,
     check_pair,
-    classes_of,
     image_shape,
-    load_domain,
+    load_pair,
     normalize,
 )
 from tasks.uda.losses import Gaussian, kernel_mmd, separability
@@ -34,6 +33,7 @@ from tasks.uda.systems import SYSTEMS, Batch, Setting, System
 RECIPES = ("short", "published")
 _EVALUATION_BATCH = 1000
 _SAMPLES_PER_CLASS = 4
+_CLASSES_SHOWN = 12
 _COMPARED = 150  # images a domain between which the MMD is measured: its kernel holds all pairs at once
 _SHOWN = 150  # images a domain whose features a run leaves
 _AXES = 10
@@ -67,8 +67,10 @@ class UDA(Problem):
     data_seed:
         Of what is rendered. Not the run's seed: all runs see the same images.
     data_dir:
-        Folder that holds a folder per domain, for `mnist`, `usps` and `svhn`; given exactly when one of them is asked
-        for.
+        Folder that holds what the domains are read from, where they are not built in (see the README); "hub": MNIST,
+        USPS and SVHN from the Hugging Face hub.
+    protocol:
+        Which images of MNIST, USPS and SVHN are trained on; see `tasks.uda.data.PROTOCOLS`.
 
     Raises
     ------
@@ -100,9 +102,16 @@ class UDA(Problem):
     warmup: int | None = None
     data_seed: int = 0
     data_dir: str | None = None
+    protocol: str = "held-out"
 
     def __post_init__(self) -> None:
-        check_pair(self.source, self.target, batch_size=self.batch_size, data_dir=self.data_dir)
+        check_pair(
+            self.source,
+            self.target,
+            batch_size=self.batch_size,
+            data_dir=self.data_dir,
+            protocol=self.protocol,
+        )
         one_of("method", self.method, SYSTEMS)
         one_of("variant", self.variant, SYSTEMS[self.method].variants)
         check_settings(self.method, self.settings)
@@ -134,9 +143,8 @@ class UDA(Problem):
 
     def setup(self, *, seed: int, device: torch.device) -> None:
         channels, size = image_shape(self.source, self.target)
-        source, target = (
-            load_domain(name, channels=channels, size=size, seed=self.data_seed, data_dir=self.data_dir)
-            for name in (self.source, self.target)
+        source, target = load_pair(
+            self.source, self.target, seed=self.data_seed, data_dir=self.data_dir, protocol=self.protocol
         )
         self._domains: dict[str, Domain] = {"source": source, "target": target}
         self._device = device
@@ -150,7 +158,7 @@ class UDA(Problem):
             Setting(
                 channels=channels,
                 size=size,
-                classes=len(classes_of(self.source, self.target)),
+                classes=len(source.classes),
                 steps=self.steps,
                 variant=self.variant,
                 settings=self.settings,
@@ -204,7 +212,7 @@ class UDA(Problem):
         with evaluating(self.system.networks), torch.no_grad():
             found = [
                 self.system.features(normalize(images.to(self._device))).cpu()
-                for images in split.images[:rows].split(_EVALUATION_BATCH)
+                for images in (split.images if rows is None else split.images[:rows]).split(_EVALUATION_BATCH)
             ]
         return torch.cat(found)
 
@@ -225,14 +233,14 @@ class UDA(Problem):
 
     def exhibits(self) -> dict[str, Any]:
         """Samples of both domains, accuracy and confusion of classes on their test parts, and some features."""
-        names = list(classes_of(self.source, self.target))
+        names = list(self._domains["source"].classes)
         series = {}
         for role, domain in self._domains.items():
             right = self._predict(domain.test) == domain.test.labels
             per_class = [100 * right[domain.test.labels == digit].double().mean().item() for digit in range(len(names))]
             series[f"{domain.name} ({role})"] = {"x": names, "y": per_class}
         images = [
-            {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain.train, len(names))}
+            {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain)}
             for role, domain in self._domains.items()
         ]
         target = self._domains["target"].test
@@ -260,11 +268,12 @@ class UDA(Problem):
         }
 
 
-def _grid(split: Split, classes: int) -> str:
-    """A base64 PNG: one column per class, the first images of each."""
-    columns = [
-        torch.cat(list(split.images[split.labels == digit][:_SAMPLES_PER_CLASS]), dim=1) for digit in range(classes)
-    ]
+def _grid(domain: Domain) -> str:
+    """A base64 PNG: one column per class, the first images of each; of many classes the first."""
+    split = domain.train
+    rows = [(split.labels == kind).nonzero().flatten()[:_SAMPLES_PER_CLASS] for kind in range(len(domain.classes))]
+    shown = min(len(some) for some in rows)
+    columns = [torch.cat(list(split.images[some[:shown]]), dim=1) for some in rows[:_CLASSES_SHOWN]]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()
     return png(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
 

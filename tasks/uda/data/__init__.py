@@ -2,15 +2,18 @@
 
 from tasks.uda.data.batches import Batches, normalize
 from tasks.uda.data.domain import Domain, Split
+from tasks.uda.data.photos import Photos
 from tasks.uda.data.table import (
     BUILT_IN,
     DOMAINS,
     FROM_FOLDER,
+    PROTOCOLS,
     TRAINED_ON,
     check_pair,
     classes_of,
     image_shape,
     load_domain,
+    load_pair,
 )
 
 CLASSES = 10
@@ -21,13 +24,16 @@ __all__ = [
     "CLASSES",
     "DOMAINS",
     "FROM_FOLDER",
+    "PROTOCOLS",
     "TRAINED_ON",
     "Batches",
     "Domain",
+    "Photos",
     "Split",
     "check_pair",
     "classes_of",
     "image_shape",
     "load_domain",
+    "load_pair",
     "normalize",
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tasks.uda.data.domain import Split
+from tasks.uda.data.photos import Photos
 
 
 def normalize(images: Tensor) -> Tensor:
@@ -55,13 +56,15 @@ class Batches:
         self._position = 0
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """The next batch: images, float32 in [-1, 1], and labels."""
+        """The next batch: images, float32 in [-1, 1], and labels. Photographs come as random crops, mirrored or not."""
         if self._position + self._batch_size > len(self._order):
             self._order = torch.randperm(len(self._split), generator=self._generator)
             self._position = 0
         rows = self._order[self._position : self._position + self._batch_size].to(self._split.labels.device)
         self._position += self._batch_size
-        return normalize(self._split.images[rows]), self._split.labels[rows]
+        images = self._split.images
+        pixels = images.crops(rows, generator=self._generator) if isinstance(images, Photos) else images[rows]
+        return normalize(pixels), self._split.labels[rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Where the pass stands: the permutation, the position in it, the generator."""

@@ -65,7 +65,7 @@ def scene(seed: int) -> Domain:
     digits = mnist()
     generator = torch.Generator().manual_seed(seed)
     parts = {
-        part: Split(blend(split.images, part=part, generator=generator), split.labels)
+        part: Split(blend(split.images[:], part=part, generator=generator), split.labels)
         for part, split in zip(PARTS, (digits.train, digits.validation, digits.test), strict=True)
     }
     return Domain("scene", parts["train"], parts["validation"], parts["test"])

@@ -9,6 +9,8 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from tasks.uda.data.photos import Photos
+
 DIGITS = tuple(str(digit) for digit in range(10))
 """The classes of every domain of digits."""
 
@@ -17,13 +19,18 @@ _SPLIT_SEED = 0  # splits of real data are part of the protocol: the same in eve
 
 @dataclass(frozen=True)
 class Split:
-    """Images, uint8 [N, channels, size, size], with labels, int64 [N]."""
+    """Images, uint8 [N, channels, size, size], in memory or as `Photos` on disk, with labels, int64 [N]."""
 
-    images: Tensor
+    images: Tensor | Photos
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def first(self, count: int) -> Split:
+        """The first `count` of them, or all where there are fewer."""
+        rows = torch.arange(min(count, len(self)))
+        return Split(self.images[rows], self.labels[rows])
 
     def to(self, device: torch.device) -> Split:
         """The same on another device."""
@@ -44,9 +51,10 @@ class Domain:
     classes: tuple[str, ...] = DIGITS
 
 
-def hold_out(images: Tensor, labels: Tensor, *, count: int) -> tuple[Split, Split]:
+def hold_out(images: Tensor | Photos, labels: Tensor, *, count: int) -> tuple[Split, Split]:
     """Set `count` images aside, as many of each class as its share says, always the same: what stays, and those."""
     kept_rows, held_rows = train_test_split(
         np.arange(len(labels)), test_size=count, stratify=labels.numpy(), random_state=_SPLIT_SEED
     )
-    return Split(images[kept_rows], labels[kept_rows]), Split(images[held_rows], labels[held_rows])
+    kept, held = torch.from_numpy(kept_rows), torch.from_numpy(held_rows)
+    return Split(images[kept], labels[kept]), Split(images[held], labels[held])

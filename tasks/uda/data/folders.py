@@ -28,6 +28,17 @@ EXPECTED = (
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
+SAMPLED = {"mnist": 2000, "usps": 1800}
+"""Images that the sampled protocol of MCD, DWL and GVB trains on; of SVHN it takes all."""
+VALIDATED = 1000
+"""Of the images that are not sampled, how many validate."""
+HUB: dict[str, tuple[str, str | None]] = {
+    "mnist": ("ylecun/mnist", None),
+    "usps": ("flwrlabs/usps", None),
+    "svhn": ("ufldl-stanford/svhn", "cropped_digits"),
+}
+"""Repositories of the Hugging Face hub, with the configuration, that `data_dir="hub"` reads."""
+
 _FRAMED = ("mnist", "usps")  # bright ink on black, which the common frame needs
 
 
@@ -38,26 +49,36 @@ def digits(name: str, wanted: Request) -> Domain:
     """
     assert wanted.data_dir is not None
     framed = wanted.size == SIZE and name in _FRAMED
-    read = read_folder(
-        Path(wanted.data_dir) / name, size=28 if framed else wanted.size, channels=1 if framed else wanted.channels
-    )
+    place = name if wanted.data_dir == "hub" else Path(wanted.data_dir) / name
+    read = read_folder(place, size=28 if framed else wanted.size, channels=1 if framed else wanted.channels)
     if framed:
         read = {
             part: ((255 * frame(images.float() / 255)).round().to(torch.uint8), labels)
             for part, (images, labels) in read.items()
         }
     images, labels = read["train"]
+    test = Split(*read["test"])
+    if wanted.protocol == "full" or (wanted.protocol == "sampled" and name not in SAMPLED):
+        return Domain(name, Split(images, labels), test, test)
+    if wanted.protocol == "sampled":
+        if len(labels) < SAMPLED[name] + len(labels.unique()):
+            raise ValueError(
+                f"{name} in {wanted.data_dir} has {len(labels)} images to train on; protocol='sampled' takes "
+                f"{SAMPLED[name]} of them and validates on others"
+            )
+        rest, train = hold_out(images, labels, count=SAMPLED[name])
+        return Domain(name, train, rest.first(VALIDATED), test)
     train, validation = hold_out(images, labels, count=max(len(labels.unique()), round(0.1 * len(labels))))
-    return Domain(name, train, validation, Split(*read["test"]))
+    return Domain(name, train, validation, test)
 
 
-def read_folder(folder: Path, *, size: int, channels: int) -> dict[str, tuple[Tensor, Tensor]]:
+def read_folder(folder: Path | str, *, size: int, channels: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Read the splits `train` and `test` of a digit data set.
 
     Parameters
     ----------
     folder:
-        Holds what `EXPECTED` says.
+        Holds what `EXPECTED` says; or the name of a data set in `HUB`, which is downloaded.
     size, channels:
         Images become `size` x `size` pixels with 1 (grey) or 3 (RGB) channels, as `tasks.images.read_image` reads them.
 
@@ -73,12 +94,18 @@ def read_folder(folder: Path, *, size: int, channels: int) -> dict[str, tuple[Te
     ValueError
         It lacks a split or a column, a label is not a digit, or an image cannot be read.
     """
-    if not folder.is_dir():
+    if isinstance(folder, Path) and not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; expected there: {EXPECTED}")
     from datasets import DatasetDict, load_dataset, load_from_disk  # here: a slow import that few runs need
 
-    saved = (folder / "dataset_dict.json").exists()
-    found = load_from_disk(str(folder)) if saved else load_dataset(str(folder))
+    if isinstance(folder, str):
+        try:
+            found = load_dataset(*HUB[folder])
+        except Exception as error:  # a hub that cannot be reached shows in many ways
+            raise ValueError(f"{HUB[folder][0]} cannot be loaded from the hub ({error})") from error
+    else:
+        saved = (folder / "dataset_dict.json").exists()
+        found = load_from_disk(str(folder)) if saved else load_dataset(str(folder))
     if not isinstance(found, DatasetDict) or not {"train", "test"} <= set(found):
         splits = sorted(found) if isinstance(found, DatasetDict) else "a single split"
         raise ValueError(f"folder {folder} holds {splits}; expected: {EXPECTED}")

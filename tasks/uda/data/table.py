@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
+
 from mtlgrad.compare.checks import integer, one_of, text_or_none
-from tasks.uda.data import digits, folders, styles
-from tasks.uda.data.domain import DIGITS, Domain
+from tasks.uda.data import digits, folders, photos, real, styles
+from tasks.uda.data.domain import DIGITS, Domain, Split
 from tasks.uda.data.frame import SIZE
+
+PROTOCOLS = ("held-out", "full", "sampled")
+"""Which images of MNIST, USPS and SVHN are trained on, where they are read from `data_dir`.
+
+held-out: 90 % of the training set; the rest validates. full: the whole training set, as CDAN's lists have it; where it
+is the source, its test set validates. sampled: 2,000 of MNIST and 1,800 of USPS, as MCD, DWL and GVB have it, and the
+whole of SVHN as in `full`.
+"""
 
 
 @dataclass(frozen=True)
@@ -18,13 +28,14 @@ class Request:
     """How a domain is wanted.
 
     channels, size: of its images. seed: of what is rendered. data_dir: the folder with a folder for each domain, or
-    None.
+    None. protocol: one of `PROTOCOLS`.
     """
 
     channels: int
     size: int
     seed: int = 0
     data_dir: str | None = None
+    protocol: str = "held-out"
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,13 @@ DOMAINS: dict[str, Entry] = {
         )
         for name in styles.STYLES
     },
+    **{
+        f"{collection}/{domain}": Entry(
+            partial(real.load, collection, domain), None, photos.SIDE, colour=True, data="needed"
+        )
+        for collection, about in real.COLLECTIONS.items()
+        for domain in about.domains
+    },
 }
 """Name to entry."""
 
@@ -99,30 +117,37 @@ def image_shape(source: str, target: str) -> tuple[int, int]:
 
 
 def classes_of(source: str, target: str) -> tuple[str, ...]:
-    """The names of the classes that two domains share.
+    """The names of the classes that two domains share, as far as they are known before anything is loaded.
+
+    Those of photographs are known once they are loaded: then `Domain.classes` has them, and here they are ().
 
     Raises
     ------
     ValueError
-        Their classes differ.
+        Their classes differ, or they are of different collections of photographs.
 
     >>> classes_of("font", "mnist")[:3]
     ('0', '1', '2')
     """
     first, second = (_entry(name).classes for name in (source, target))
+    if first is None and second is None and source.partition("/")[0] == target.partition("/")[0]:
+        return ()
     if first != second or first is None:
-        raise ValueError(f"{source!r} and {target!r} have different classes: {first} and {second}; allowed: the same")
+        raise ValueError(
+            f"{source!r} and {target!r} have different classes: {first or 'its own'} and {second or 'its own'}; "
+            "allowed: the same"
+        )
     return first
 
 
-def check_pair(source: str, target: str, *, batch_size: int, data_dir: str | None) -> None:
+def check_pair(source: str, target: str, *, batch_size: int, data_dir: str | None, protocol: str = "held-out") -> None:
     """Raise unless two domains can be adapted to each other, from what is given, before anything is loaded.
 
     Raises
     ------
     ValueError, TypeError
         An unknown domain, the same one twice, or two of different classes; a batch larger than a training part;
-        `data_dir` missing where it is needed, or given where it has no effect.
+        `data_dir` missing where it is needed, or given where it has no effect; so with `protocol`.
     """
     one_of("source", source, DOMAINS)
     one_of("target", target, [name for name in DOMAINS if name != source])
@@ -135,6 +160,12 @@ def check_pair(source: str, target: str, *, batch_size: int, data_dir: str | Non
         if entry.trained_on is not None and (entry.data != "either" or data_dir is None)
     ]
     integer("batch_size", batch_size, low=2, high=min(known, default=None))  # batch norm needs two
+    one_of("protocol", protocol, PROTOCOLS)
+    if protocol != "held-out" and (data_dir is None or not set(pair) & set(folders.HUB)):
+        raise ValueError(
+            f"protocol={protocol!r} has no effect on {source!r} and {target!r}; allowed: 'held-out', or mnist, usps or "
+            "svhn from data_dir"
+        )
     needed = [name for name, entry in pair.items() if entry.data == "needed"]
     if needed and data_dir is None:
         raise ValueError(f"data_dir=None does not do for {needed[0]!r}; allowed: a folder that holds {needed[0]!r}")
@@ -142,7 +173,44 @@ def check_pair(source: str, target: str, *, batch_size: int, data_dir: str | Non
         raise ValueError(f"data_dir={data_dir!r} has no effect: {source!r} and {target!r} are built in; allowed: none")
 
 
-def load_domain(name: str, *, channels: int, size: int, seed: int = 0, data_dir: str | None = None) -> Domain:
+def load_pair(
+    source: str, target: str, *, seed: int = 0, data_dir: str | None = None, protocol: str = "held-out"
+) -> tuple[Domain, Domain]:
+    """Two domains in the shape of their pair; arguments as in `load_domain`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `load_domain`; and if the data have different classes.
+
+    Examples
+    --------
+    >>> [domain.train.images.shape[1:] for domain in load_pair("optical", "mnist")]
+    [torch.Size([1, 16, 16]), torch.Size([1, 16, 16])]
+    """
+    channels, size = image_shape(source, target)
+    first, second = (
+        load_domain(name, channels=channels, size=size, seed=seed, data_dir=data_dir, protocol=protocol)
+        for name in (source, target)
+    )
+    if first.classes != second.classes:
+        only = [sorted(set(a.classes) - set(b.classes)) for a, b in ((first, second), (second, first))]
+        raise ValueError(
+            f"{source!r} and {target!r} in {data_dir} have different classes: {only[0]} are in the first alone and "
+            f"{only[1]} in the second alone; allowed: the same"
+        )
+    return first, second
+
+
+def load_domain(
+    name: str,
+    *,
+    channels: int,
+    size: int,
+    seed: int = 0,
+    data_dir: str | None = None,
+    protocol: str = "held-out",
+) -> Domain:
     """Load a domain by name; images come back at `channels` x `size` x `size`.
 
     Parameters
@@ -154,7 +222,10 @@ def load_domain(name: str, *, channels: int, size: int, seed: int = 0, data_dir:
     seed:
         Of what is rendered, for `font` and `scene`; the other domains do not depend on it.
     data_dir:
-        Holds a folder per name, for `FROM_FOLDER`.
+        Holds a folder per name, for `FROM_FOLDER`, or per collection, for photographs. "hub": MNIST, USPS and SVHN are
+        downloaded from the Hugging Face hub.
+    protocol:
+        One of `PROTOCOLS`, for digits from `data_dir`.
 
     Raises
     ------
@@ -181,15 +252,21 @@ def load_domain(name: str, *, channels: int, size: int, seed: int = 0, data_dir:
                 f"domain {name!r} comes with {colours} at {allowed} pixels, got channels={channels}, size={size}{more}"
             )
     elif data_dir is None:
-        raise ValueError(f"domain {name!r} needs data_dir, a folder that holds {name!r}: {folders.EXPECTED}")
-    domain = entry.load(Request(channels, size, seed, data_dir))
+        about = real.COLLECTIONS.get(name.partition("/")[0])
+        expected = folders.EXPECTED if about is None else about.expected
+        raise ValueError(f"domain {name!r} needs data_dir, a folder that holds {name!r}: {expected}")
+    elif entry.classes is None and (channels, size) != (3, photos.SIDE):
+        raise ValueError(
+            f"domain {name!r} comes with 3 channels at {photos.SIDE} pixels, got channels={channels}, size={size}"
+        )
+    domain = entry.load(Request(channels, size, seed, data_dir, protocol))
     return domain if domain.train.images.shape[1] == channels else _in_colour(domain)
 
 
 def _in_colour(domain: Domain) -> Domain:
     """Grey images with three equal channels."""
     parts: dict[str, Any] = {
-        part: type(split)(split.images.expand(-1, 3, -1, -1).contiguous(), split.labels)
+        part: Split(torch.as_tensor(split.images).expand(-1, 3, -1, -1).contiguous(), split.labels)
         for part, split in (("train", domain.train), ("validation", domain.validation), ("test", domain.test))
     }
     return Domain(domain.name, **parts, classes=domain.classes)

@@ -21,6 +21,7 @@ from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES, Backbone, default_backbone
 from tasks.uda.backbones.base import Classifier
 from tasks.uda.data import normalize
+from tasks.uda.data.photos import Photos
 from tasks.uda.schedules import SHORT, Recipe
 
 
@@ -47,7 +48,7 @@ class Setting:
     """The system's own, over its `defaults`."""
     backbone: str | None = None
     """None: by the size of the images."""
-    target_images: Tensor | None = None
+    target_images: Tensor | Photos | None = None
     """All training images of the target, uint8 [N, channels, size, size], for systems that look at it whole."""
     recipe: Recipe = SHORT
     warmup: int | None = None

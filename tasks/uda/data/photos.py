@@ -1,0 +1,94 @@
+"""Photographs on disk, decoded when they are asked for: data sets that do not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.images import read_image
+
+STORED = 256
+"""Side that a photograph is resized to before a crop is taken, pixels."""
+SIDE = 224
+"""Side of the crop."""
+
+CACHE_BYTES = 2**30
+"""Decoded photographs that one collection keeps: about 5,400, all of Office-31's domains."""
+
+
+class Photos:
+    """A sequence of photographs that is read like a tensor, uint8 [N, 3, 224, 224].
+
+    What is read is the middle of a photograph resized to 256x256. `crops` gives random crops, mirrored or not, which is
+    what is trained on; both are the protocol of the systems' released code.
+
+    Parameters
+    ----------
+    paths:
+        Of the image files.
+    device:
+        Where what is read goes.
+    cache:
+        Decoded photographs by path, shared with the collection that this one is a part of.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        device: torch.device | None = None,
+        cache: dict[Path, Tensor] | None = None,
+    ) -> None:
+        self.paths = tuple(paths)
+        self.device = device or torch.device("cpu")
+        self._cache: dict[Path, Tensor] = {} if cache is None else cache
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def shape(self) -> torch.Size:
+        """As a tensor's."""
+        return torch.Size([len(self), 3, SIDE, SIDE])
+
+    def to(self, device: torch.device) -> Photos:
+        """The same, read to another device."""
+        return Photos(self.paths, device=device, cache=self._cache)
+
+    def part(self, rows: Tensor) -> Photos:
+        """The photographs in these rows, int64 [k] or bool [N], still on disk."""
+        chosen = rows.nonzero().flatten() if rows.dtype == torch.bool else rows
+        return Photos([self.paths[row] for row in chosen.tolist()], device=self.device, cache=self._cache)
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        """The middle of these photographs, uint8 [k, 3, 224, 224]."""
+        paths = self.paths[rows] if isinstance(rows, slice) else self.part(rows).paths
+        low = (STORED - SIDE) // 2
+        found = [self._stored(path)[:, low : low + SIDE, low : low + SIDE] for path in paths]
+        return (torch.stack(found) if found else torch.empty(0, 3, SIDE, SIDE, dtype=torch.uint8)).to(self.device)
+
+    def split(self, count: int) -> Iterator[Tensor]:
+        """All of them in their order, `count` at a time."""
+        return (self[first : first + count] for first in range(0, len(self), count))
+
+    def crops(self, rows: Tensor, *, generator: torch.Generator) -> Tensor:
+        """A random crop of each of these photographs, uint8 [k, 3, 224, 224], mirrored with probability 1/2."""
+        places = torch.randint(STORED - SIDE + 1, (len(rows), 2), generator=generator).tolist()
+        mirrored = (torch.rand(len(rows), generator=generator) < 0.5).tolist()
+        found = []
+        for path, (top, left), mirror in zip(self.part(rows).paths, places, mirrored, strict=True):
+            crop = self._stored(path)[:, top : top + SIDE, left : left + SIDE]
+            found.append(crop.flip(2) if mirror else crop)
+        return torch.stack(found).to(self.device)
+
+    def _stored(self, path: Path) -> Tensor:
+        image = self._cache.get(path)
+        if image is None:
+            image = torch.from_numpy(np.ascontiguousarray(read_image(path, side=STORED).transpose(2, 0, 1)))
+            if (len(self._cache) + 1) * image.numel() <= CACHE_BYTES:
+                self._cache[path] = image
+        return image

@@ -1,0 +1,143 @@
+"""Office-31, Office-Home, VisDA-2017 and DomainNet, from the folders that their authors' archives unpack to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tasks.uda.data.domain import Domain, Split
+from tasks.uda.data.photos import Photos
+from tasks.uda.data.trees import Listing, class_folders, first_folder, list_file
+
+if TYPE_CHECKING:
+    from tasks.uda.data.table import Request
+
+_VALIDATED = 0.1
+"""Share of the training images that also validate: the published protocols hold none out."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A data set of several domains.
+
+    folder: its name in `data_dir`. domains: our names to its own. classes: how many there are in the whole set.
+    expected: the layout, for errors. read: from the data set's folder and a domain's own name to the images of the
+    training and of the test part, which are the same where the published protocol adapts to the images it tests on.
+    """
+
+    folder: str
+    domains: dict[str, str]
+    classes: int
+    expected: str
+    read: Callable[[Path, str, str], tuple[Listing, Listing]]
+
+
+def _office31(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
+    found = class_folders(first_folder([root / domain / "images", root / domain], expected=expected), expected=expected)
+    return found, found
+
+
+def _office_home(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
+    spellings = dict.fromkeys([domain, domain.replace(" ", ""), domain.replace(" ", "_")])
+    folder = first_folder([root / spelling for spelling in spellings], expected=expected)
+    found = class_folders(folder, expected=expected)
+    return found, found
+
+
+def _visda(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
+    folder = first_folder([root / domain], expected=expected)
+    listed = folder / "image_list.txt"
+    found = (
+        list_file(listed, folder, expected=expected) if listed.exists() else class_folders(folder, expected=expected)
+    )
+    return found, found
+
+
+def _domainnet(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
+    train, test = (list_file(root / f"{domain}_{part}.txt", root, expected=expected) for part in ("train", "test"))
+    both = {path for path, _ in train} & {path for path, _ in test}
+    if both:
+        raise ValueError(f"{root / domain}_test.txt lists {min(both)}, which is in the training list too")
+    return train, test
+
+
+COLLECTIONS = {
+    "office31": Collection(
+        "office31",
+        {"amazon": "amazon", "dslr": "dslr", "webcam": "webcam"},
+        31,
+        "office31/<domain>/images/<class>/*.jpg for the domains amazon, dslr and webcam",
+        _office31,
+    ),
+    "office-home": Collection(
+        "office-home",
+        {"art": "Art", "clipart": "Clipart", "product": "Product", "real_world": "Real World"},
+        65,
+        "office-home/<domain>/<class>/*.jpg for the domains Art, Clipart, Product and Real World",
+        _office_home,
+    ),
+    "visda": Collection(
+        "visda",
+        {"synthetic": "train", "real": "validation"},
+        12,
+        "visda/train and visda/validation, each with <class>/*.png or *.jpg, and image_list.txt (path, number)",
+        _visda,
+    ),
+    "domainnet": Collection(
+        "domainnet",
+        {name: name for name in ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")},
+        345,
+        "domainnet/<domain>/<class>/*.jpg with domainnet/<domain>_train.txt and _test.txt: path and number a line",
+        _domainnet,
+    ),
+}
+
+
+def load(collection: str, domain: str, wanted: Request) -> Domain:
+    """A domain of a collection from `data_dir`/<collection>.
+
+    Raises
+    ------
+    FileNotFoundError
+        A folder or a list is not there.
+    ValueError
+        The tree is not as expected, has more classes than the data set, or the parts have different classes.
+    """
+    assert wanted.data_dir is not None
+    return _load(collection, domain, wanted.data_dir)
+
+
+@lru_cache(maxsize=8)
+def _load(collection: str, domain: str, data_dir: str) -> Domain:
+    about = COLLECTIONS[collection]
+    root = Path(data_dir) / about.folder
+    trained, tested = about.read(root, about.domains[domain], about.expected)
+    classes = tuple(sorted({kind for _, kind in trained}))
+    unknown = sorted({kind for _, kind in tested} - set(classes))
+    if unknown:
+        raise ValueError(f"{root}: the test part of {domain} has classes that training has not: {unknown}")
+    if not 2 <= len(classes) <= about.classes:
+        raise ValueError(
+            f"{root}: {domain} has {len(classes)} classes, {classes[:3]} ...; allowed: 2 to {about.classes}, as "
+            f"many as the data set has; expected: {about.expected}"
+        )
+    cache: dict[Path, torch.Tensor] = {}
+    train, test = (_split(part, classes, cache) for part in (trained, tested))
+    images = train.images
+    assert isinstance(images, Photos)
+    # always the same images, and as many of each class as its share says
+    order = np.argsort(train.labels.numpy(), kind="stable")
+    rows = torch.from_numpy(order[:: round(1 / _VALIDATED)].copy())
+    return Domain(f"{collection}/{domain}", train, Split(images.part(rows), train.labels[rows]), test, classes)
+
+
+def _split(listing: Listing, classes: tuple[str, ...], cache: dict[Path, torch.Tensor]) -> Split:
+    numbers = {kind: number for number, kind in enumerate(classes)}
+    labels = torch.tensor([numbers[kind] for _, kind in listing], dtype=torch.int64)
+    return Split(Photos([path for path, _ in listing], cache=cache), labels)
