@@ -20,6 +20,15 @@ LIBRARY = Path(__file__).parent.parent
 PAGES = ("compare/command", "compare/report", "compare/statistics")
 """Parts of the library that no run executes: what is made from runs may change without making them outdated."""
 
+UNKNOWN_VERSIONS = Versions(
+    commit=None,
+    dirty=None,
+    code="unknown",
+    **dict.fromkeys(("python", "torch", "numpy", "scipy", "accelerate", "mtlgrad"), "unknown"),
+)
+UNKNOWN_MACHINE = Machine(kind="unknown", cores=1, memory_gb=1.0, accelerator=None)
+"""Of a run that failed before these could be asked for."""
+
 
 @lru_cache(maxsize=8)
 def versions(source: str | None = None) -> Versions:

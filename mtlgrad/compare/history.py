@@ -114,6 +114,8 @@ class History:
     curve: list[Evaluation] = field(default_factory=list)
     decisions: dict[str, Decisions] = field(default_factory=dict)
     """By phase, for the phases with several losses."""
+    notes: list[str] = field(default_factory=list)
+    """What went wrong beside the training itself."""
     step_ms: list[float] = field(default_factory=list)
     """Of every step, data and all phases included, evaluation not."""
 

@@ -112,6 +112,18 @@ def train(
         if checkpoint is not None and checkpoint.exists():
             run.load(checkpoint)
         saved = time.monotonic()
+
+        def save() -> None:
+            """A checkpoint that cannot be written costs the run nothing but the way back to here."""
+            if checkpoint is None:
+                return
+            try:
+                save_atomically(run.state_dict(), checkpoint)
+            except OSError as error:
+                note = f"no checkpoint could be written: {error.strerror or error}"
+                if note not in run.history.notes:
+                    run.history.notes.append(note)
+
         with interrupts_between_steps() as raise_if_interrupted:
             while run.history.status == "running":
                 run.step()
@@ -122,11 +134,10 @@ def train(
                         on_event(Event(run.history.steps, run.history.total_steps, evaluation))
                     raise_if_interrupted()
                 except KeyboardInterrupt:
-                    if checkpoint is not None:
-                        save_atomically(run.state_dict(), checkpoint)
+                    save()
                     raise
                 if checkpoint is not None and time.monotonic() - saved >= checkpoint_every_s:
-                    save_atomically(run.state_dict(), checkpoint)
+                    save()
                     saved = time.monotonic()
     return run.history
 

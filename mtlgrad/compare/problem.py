@@ -46,6 +46,16 @@ class Phase:
     groups: Literal["tensor"] | None = None
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a phase beforehand."""
+
+    losses: int
+    """How many losses it has."""
+    groups: Literal["tensor"] | None = None
+    """As in `Phase`."""
+
+
 class Problem(ABC):
     """An experiment: what is trained, on what, and how it is judged.
 
@@ -66,6 +76,14 @@ class Problem(ABC):
     def options(self) -> dict[str, Any]:
         """The options this problem was built with, JSON-ready: the fields of a dataclass, which most problems are."""
         return {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
+
+    @property
+    def outlines(self) -> Mapping[str, Outline]:
+        """The phases with several losses, by name, as far as the options decide them; a suite is checked by it.
+
+        What is said here is held to: a phase that turns out otherwise is an error. Empty: nothing is known beforehand.
+        """
+        return {}
 
     @property
     @abstractmethod

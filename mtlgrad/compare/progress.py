@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mtlgrad.compare.registry import make_problem
 from mtlgrad.compare.run import Job
 from mtlgrad.compare.schema import Run
 
@@ -58,7 +59,7 @@ class Bars(Display):
 
     def __init__(self, console: Console, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
-        self._steps = {job.stem: job.make_problem().total_steps for job in jobs}
+        self._steps = {job.stem: total_steps(job) for job in jobs}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
@@ -120,6 +121,15 @@ class Bars(Display):
                 self._progress.update(self._bars[job.stem], completed=live["step"], note=note)
             note = f"{len(self._ended)}/{len(self._jobs)} runs"
             self._progress.update(self._overall, completed=steps, note=note)
+
+
+def total_steps(job: Job) -> int:
+    """How many steps the run will have; 0 where nobody can know."""
+    kind = job.find_problem()
+    if isinstance(kind, type):
+        return make_problem(kind, job.identity.problem_options).total_steps
+    steps = job.identity.problem_options.get("steps", 0)
+    return steps if isinstance(steps, int) else 0
 
 
 def describe(run: Run) -> str:

@@ -7,30 +7,51 @@ import math
 import re
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from pydantic import ValidationError
 
 from mtlgrad import Method
 from mtlgrad.compare.checkpoints import CheckpointError
-from mtlgrad.compare.environment import code_digest, machine, versions
+from mtlgrad.compare.claims import claimed
+from mtlgrad.compare.environment import UNKNOWN_MACHINE, UNKNOWN_VERSIONS, code_digest, machine, versions
+from mtlgrad.compare.fit import check_fit
+from mtlgrad.compare.function import FunctionRun, call
+from mtlgrad.compare.history import History
+from mtlgrad.compare.live import Progress
 from mtlgrad.compare.loop import Event, train
 from mtlgrad.compare.problem import Problem
-from mtlgrad.compare.record import nothing_observed, observed, plain
-from mtlgrad.compare.registry import Registry, make_method, make_problem
-from mtlgrad.compare.schema import Identity, Run, read_run, write_atomically, write_run
+from mtlgrad.compare.record import nothing_observed, observed
+from mtlgrad.compare.registry import Found, Registry, find_problem, make_method, make_problem
+from mtlgrad.compare.schema import Identity, Run, read_run, write_run
 from mtlgrad.compare.suite import Suite, slug
 
 CHECKPOINT_EVERY_S = 30.0
 """What a killed process may lose, a step and an evaluation aside."""
-LIVE_EVERY_S = 0.25
-"""A progress bar needs no more."""
+
+_Outcome = tuple[History, dict[str, Any], list[str], dict[str, Any]]
+"""What was observed, exhibits, notes, the problem's options."""
+
+
+class UnwrittenError(OSError):
+    """A result that there is no place for."""
+
+
+class Clock:
+    """When something began and how long it has lasted, whatever is done to the machine's clock meanwhile."""
+
+    def __init__(self) -> None:
+        self.begun = datetime.now(UTC)
+        self._at = time.monotonic()
+
+    def now(self) -> datetime:
+        return self.begun + timedelta(seconds=time.monotonic() - self._at)
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,13 @@ class Job:
     jobs: int = 1
     tracker: str | None = None
     known: Registry = field(default_factory=dict)
-    """The problems that have a name."""
+    """The problems that have a name, or are in a file, with where they are imported from."""
+    problem: Found | None = None
+    """The problem itself, where it was given as a value; None: it is imported."""
+    method: type[Method] | None = None
+    """Likewise the class of the method."""
+    metrics: tuple[str, ...] = ()
+    """What a function must return, the main metric first."""
 
     @property
     def source(self) -> str:
@@ -64,32 +91,65 @@ class Job:
         return self.folder / "live" / f"{self.stem}.json"
 
     @property
+    def claim(self) -> Path:
+        """There while somebody makes the run."""
+        return self.folder / "claims" / f"{self.stem}.json"
+
+    @property
     def checkpoint(self) -> Path:
         """Named after options and code: a run goes on only with what it began with."""
         return self.folder / "checkpoints" / f"{self.stem}-{self.identity.digest}-{code_digest(self.source)}.pt"
 
     def finished(self) -> bool:
         """Whether a valid result of exactly this run is there. A failed one is not: it is worth another try."""
+        return self.found() is not None
+
+    def found(self) -> Run | None:
+        """The valid result of exactly this run, if it is there."""
         try:
-            found = read_run(self.result)
-        except (OSError, ValidationError, ValueError):
-            return False
-        return found.digest == self.identity.digest and found.status != "failed"
+            run = read_run(self.result)
+        except (OSError, ValueError):
+            return None
+        return run if run.digest == self.identity.digest and run.status != "failed" else None
 
     def outdated(self) -> bool:
         """Whether the result that is there was made by another version of the code than would run now."""
-        return self.finished() and read_run(self.result).versions.code != code_digest(self.source)
+        run = self.found()
+        return run is not None and run.versions.code != code_digest(self.source)
 
-    def make_problem(self) -> Problem:
-        return make_problem(self.identity.problem, self.identity.problem_options, self.known)
+    def check(self) -> None:
+        """TypeError or ValueError unless problem and method can be made and, as far as is known, fit each other."""
+        method, problem = self.make_method(), self.find_problem()
+        if isinstance(problem, type):
+            check_fit(make_problem(problem, self.identity.problem_options, name=self.identity.problem), method)
+
+    def find_problem(self) -> Found:
+        return find_problem(self.identity.problem, self.known) if self.problem is None else self.problem
 
     def make_method(self) -> Method:
-        return make_method(self.identity.method, self.identity.method_args)
+        if self.method is not None:
+            return self.method(**self.identity.method_args)
+        return make_method(self.known.get(self.identity.method, self.identity.method), self.identity.method_args)
 
 
 def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
     """All runs of a suite, seed by seed, so that an early look at the results has every method."""
-    return [Job(identity, folder, **shared) for identity in suite.identities()]
+    return [Job(identity, folder, metrics=tuple(suite.metrics), **shared) for identity in suite.identities()]
+
+
+def attempt(job: Job) -> Run | None:
+    """Make the run unless it is made already; None where another launcher is at it.
+
+    Nothing that happens in or around a run gets past here but KeyboardInterrupt: it becomes the result of that run.
+    """
+    started = Clock()
+    try:
+        with claimed(job.claim) as mine:
+            if not mine:
+                return None
+            return job.found() or execute(job)
+    except (Exception, SystemExit) as error:
+        return failure(job, error, started)
 
 
 def execute(job: Job) -> Run:
@@ -101,40 +161,83 @@ def execute(job: Job) -> Run:
     """
     versions(job.source)  # now: by the end of a long run the tree may hold other code than was loaded
     torch.set_num_threads(job.threads)
-    started = datetime.now(UTC)
+    started = Clock()
     keep, settings = False, {}
     try:
-        problem, method = job.make_problem(), job.make_method()
-        settings = {"all_problem_options": _ready(problem.options), "all_method_args": _ready(_fields(method))}
-        report = _reporter(job, problem.metric)
-        report(Event(0, problem.total_steps))  # making the data can take a while: the run shows from its start
+        problem, method = job.find_problem(), job.make_method()
+        settings = {"all_method_args": _ready(_fields(method))}
         accelerator = _accelerator(job)
         try:
-            history = train(
-                problem,
-                method,
-                seed=job.identity.seed,
-                evaluate_every=job.identity.evaluate_every,
-                accelerator=accelerator,
-                on_event=report,
-                checkpoint=job.checkpoint,
-                checkpoint_every_s=CHECKPOINT_EVERY_S,
+            history, exhibits, notes, options = (_trained if isinstance(problem, type) else _called)(
+                job, problem, method, accelerator
             )
         finally:
             accelerator.end_training()
-        exhibits, notes = _exhibits(problem) if history.status == "ok" else ({}, [])
+        settings["all_problem_options"] = _ready(options)
         run = _run(job, started, exhibits=exhibits, notes=notes, **observed(history))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         keep = not isinstance(error, CheckpointError)
-        run = _failure(job, error, started)
+        run = failure(job, error, started)
     run = run.model_copy(update=settings)
-    told = {"reason": FOLDERS.sub("", run.reason), "notes": [FOLDERS.sub("", note) for note in run.notes]}
-    write_run(run.model_copy(update=told), job.result)  # a result says nothing about where it was made
+    _write(run, job)
     if not keep:
         for path in job.checkpoint.parent.glob(f"{job.stem}-{job.identity.digest}-*.pt"):  # of whatever code
             path.unlink(missing_ok=True)
-    job.live.unlink(missing_ok=True)
+    with suppress(OSError):
+        job.live.unlink(missing_ok=True)
     return run
+
+
+def _trained(job: Job, kind: Any, method: Method, accelerator: Accelerator) -> _Outcome:
+    """A problem with phases, through the training loop."""
+    problem = make_problem(kind, job.identity.problem_options, name=job.identity.problem)
+    report = Progress(job.live, problem.metric)
+    report(Event(0, problem.total_steps))  # making the data can take a while: the run shows from its start
+    history = train(
+        problem,
+        method,
+        seed=job.identity.seed,
+        evaluate_every=job.identity.evaluate_every,
+        accelerator=accelerator,
+        on_event=report,
+        checkpoint=job.checkpoint,
+        checkpoint_every_s=CHECKPOINT_EVERY_S,
+    )
+    exhibits, notes = _exhibits(problem) if history.status == "ok" else ({}, [])
+    return history, exhibits, [*history.notes, *notes], problem.options
+
+
+def _called(job: Job, function: Any, method: Method, accelerator: Accelerator) -> _Outcome:
+    """A problem that is a function."""
+    options = job.identity.problem_options
+    total = int(options.get("steps", 0))
+    report = Progress(job.live, job.metrics[0] if job.metrics else "")
+    job.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    run = FunctionRun(
+        seed=job.identity.seed,
+        options=dict(options),
+        device=accelerator.device,
+        checkpoint=job.checkpoint,
+        history=History(total_steps=total, metric=job.metrics[0] if job.metrics else ""),
+        told=lambda run: report(Event(run.history.steps, total, run.history.curve[-1])),
+        tracked=lambda values, step: accelerator.log(dict(values), step=step),
+    )
+    report(Event(0, total))
+    history = call(function, method, run, job.metrics or None)
+    return history, {}, history.notes, run.options
+
+
+def _write(run: Run, job: Job) -> None:
+    """Write the result; one that is ok is never replaced by one that is not."""
+    if run.status != "ok":
+        there = job.found()
+        if there is not None and there.status == "ok":
+            return
+    told = {"reason": FOLDERS.sub("", run.reason), "notes": [FOLDERS.sub("", note) for note in run.notes]}
+    try:
+        write_run(run.model_copy(update=told), job.result)  # a result says nothing about where it was made
+    except OSError as error:
+        raise UnwrittenError(f"the result cannot be written: {job.result}: {error.strerror or error}") from error
 
 
 def _fields(method: Method) -> dict[str, Any]:
@@ -169,46 +272,37 @@ def _accelerator(job: Job) -> Accelerator:
     return accelerator
 
 
-def _reporter(job: Job, metric: str) -> Callable[[Event], None]:
-    """Writes the progress to a file, now and then: it crosses process borders and survives whoever reads it."""
-    last = -math.inf
-    value: float | None = None
-
-    def report(event: Event) -> None:
-        nonlocal last, value
-        if event.evaluation is not None:
-            value = plain(event.evaluation.metrics)[metric]
-        now = time.monotonic()
-        if now - last >= LIVE_EVERY_S or event.step == event.total:
-            last = now
-            write_atomically(json.dumps({"step": event.step, "total": event.total, "metric": value}), job.live)
-
-    return report
-
-
 FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s'\"]+/)+")
 """The folders of an absolute path."""
 
 
-def _failure(job: Job, error: Exception, started: datetime) -> Run:
-    return _run(job, started, status="failed", reason=_told(error), exhibits={}, **nothing_observed())
+def failure(job: Job, error: BaseException, started: Clock | None = None) -> Run:
+    """The result of a run that failed."""
+    started = started or Clock()
+    known = {"status": "failed", "reason": _told(error), "exhibits": {}, **nothing_observed()}
+    try:
+        return _run(job, started, **known)
+    except Exception:  # the very thing that failed may be the look at code or machine
+        return _run(job, started, versions=UNKNOWN_VERSIONS, machine=UNKNOWN_MACHINE, **known)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """What went wrong, and where."""
+    if isinstance(error, UnwrittenError):
+        return str(error)
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"
 
 
-def _run(job: Job, started: datetime, **known: Any) -> Run:
+def _run(job: Job, started: Clock, **known: Any) -> Run:
     return Run(
         **job.identity.model_dump(),
-        versions=versions(job.source),
-        machine=machine(),
+        versions=known.pop("versions", None) or versions(job.source),
+        machine=known.pop("machine", None) or machine(),
         threads=job.threads,
         jobs=job.jobs,
-        started=started,
-        finished=datetime.now(UTC),
+        started=started.begun,
+        finished=started.now(),
         **known,
     )

@@ -5,8 +5,12 @@ The keys of such a file are those of `Suite`, `Arm` and `MethodRow`; docs/suites
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import re
 import tomllib
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,14 +72,15 @@ class Suite(_Strict):
     """A comparison."""
 
     name: Name
-    title: str
-    description: str
+    title: str = ""
+    description: str = ""
     problem: str = formerly("problem", "task")
     problem_options: Options = formerly("problem_options", "task_options", default={})
     seeds: Annotated[list[Seed], Field(min_length=1)]
     steps: Annotated[int, Field(ge=1)] | None = None
     """Training steps of every run, given to the problem as its option `steps`; None: the problem's own number."""
-    evaluate_every: Annotated[int, Field(ge=1)]
+    evaluate_every: Annotated[int, Field(ge=1)] = 100
+    """Steps between evaluations of a problem with phases; a function logs when it likes."""
     baseline: Label
     """The label that the others are compared with."""
     metrics: Metrics = {}
@@ -86,7 +91,7 @@ class Suite(_Strict):
     """The same budget for every method; none: all run as they are written."""
     controls: list[Control] = []
     """Rows that settle what a plain comparison leaves open, by one word each; `mtlgrad.compare.controls` has them."""
-    arms: Annotated[list[Arm], Field(min_length=1)]
+    arms: Annotated[list[Arm], Field(min_length=1)] = [Arm(name="all", title="All runs")]
     methods: Annotated[list[MethodRow], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -175,7 +180,10 @@ class Suite(_Strict):
         known = {slug(label) for label in self.labels}
         for method in methods or []:
             if slug(method) not in known:
-                raise SuiteError(f"unknown method {method!r} in suite {self.name!r}; known: {', '.join(self.labels)}")
+                hint = did_you_mean(method, self.labels)
+                raise SuiteError(
+                    f"unknown method {method!r} in suite {self.name!r}{hint}; known: {', '.join(self.labels)}"
+                )
         kept = known if methods is None else {slug(label) for label in [*methods, self.baseline]}
         changed = {
             "methods": [row for row in self.methods if slug(row.label) in kept],
@@ -186,13 +194,28 @@ class Suite(_Strict):
 
 
 def slug(label: str) -> str:
-    """A label as part of a file name.
+    """A label as part of a file name. Letters that it cannot hold make it end in a digest, so that labels differ.
 
-    >>> slug("GH++ (rotation, λ=0.5)")
-    'ghpp-rotation-0.5'
+    >>> slug("GH++ (rotation)"), slug("λ=0.5") == slug("μ=0.5")
+    ('ghpp-rotation', False)
     """
-    plain = label.lower().replace("++", "pp").replace("\N{MINUS SIGN}", "minus ")
-    return re.sub(r"[^a-z0-9.]+", "-", plain).strip("-.")
+    plain = unicodedata.normalize("NFKC", label).casefold().replace("++", "pp").replace("\N{MINUS SIGN}", "minus ")
+    name = re.sub(r"[^a-z0-9.]+", "-", plain).strip("-.")
+    if name and not any(letter.isalnum() and not letter.isascii() for letter in plain):
+        return name
+    return f"{name}-{hashlib.sha256(plain.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A hint for an error message: the known name that was probably meant.
+
+    >>> did_you_mean("AT-TIRG", ["sum", "AT-TIRG (sum)"]), did_you_mean("x", ["sum"])
+    (" (did you mean 'AT-TIRG (sum)'?)", '')
+    """
+    plain = {one.casefold(): one for one in known}
+    inside = [one for one in plain if name.casefold() in one] if len(name) > 1 else []
+    close = inside or difflib.get_close_matches(name.casefold(), plain, n=1)
+    return f" (did you mean {plain[close[0]]!r}?)" if close else ""
 
 
 def names(folder: Path | None) -> list[str]:
@@ -214,7 +237,7 @@ def find(name_or_path: str, folder: Path | None = None) -> Path:
 def load(path: Path) -> Suite:
     """Read and check a suite file; SuiteError names the file, the key, the value and what is allowed."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of one system begin files with a mark
     except OSError as error:
         raise SuiteError(f"{path.name}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -133,6 +133,12 @@ class Training:
         return bool(record.finite)
 
     def _balancer(self, phase: Phase, own: Mapping[int, nn.Parameter]) -> Balancer:
+        outline = self.problem.outlines.get(phase.name)
+        if outline is not None and (outline.losses, outline.groups) != (len(phase.losses), phase.groups):
+            raise ValueError(
+                f"phase {phase.name!r} has {len(phase.losses)} losses and groups={phase.groups!r}; the problem's "
+                f"outlines say {outline.losses} and {outline.groups!r}"
+            )
         shared = tuple(id(p) for p in phase.shared)
         if phase.name not in self._balancers:
             if not phase.shared:

@@ -12,7 +12,7 @@ import torch
 
 from mtlgrad.compare.checks import boolean, integer, number, one_of, text_or_none
 from mtlgrad.compare.checks import seed as check_seed
-from mtlgrad.compare.problem import Phase, Problem
+from mtlgrad.compare.problem import Outline, Phase, Problem
 from tasks.detection.config import CONFIGS, Fusion, Prediction, Stage
 from tasks.detection.data import Collection, Parts, batch, evaluation_images, load
 from tasks.detection.decoding import decode
@@ -134,6 +134,10 @@ class Detection(Problem):
         for name, left in (("skip_broken", False), ("negatives", False), ("first_pixel", 1)):
             if self.data_dir is None and getattr(self, name) != left:
                 raise ValueError(f"{name}={getattr(self, name)} has no effect without data_dir; allowed: {left}")
+
+    @property
+    def outlines(self) -> dict[str, Outline]:
+        return {"ssd": Outline(2), "dssd": Outline(2)}
 
     @property
     def total_steps(self) -> int:

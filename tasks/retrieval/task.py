@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtlgrad.compare.checks import boolean, integer, number, one_of, text_or_none
 from mtlgrad.compare.checks import seed as check_seed
-from mtlgrad.compare.problem import Phase, Problem
+from mtlgrad.compare.problem import Outline, Phase, Problem
 from tasks.networks import evaluating
 from tasks.retrieval.attack import gaussian, pgd
 from tasks.retrieval.css import VIEWS
@@ -135,6 +135,10 @@ class Retrieval(Problem):
         number("lr", self.lr, positive=True)
         number("weight_decay", self.weight_decay)
         number("epsilon", self.epsilon, high=1)
+
+    @property
+    def outlines(self) -> dict[str, Outline]:
+        return {"pair": Outline(2)}
 
     @property
     def total_steps(self) -> int:

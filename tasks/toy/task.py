@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlgrad.compare.checks import integer, number, one_of
-from mtlgrad.compare.problem import Phase, Problem
+from mtlgrad.compare.problem import Outline, Phase, Problem
 from tasks.toy import problems
 from tasks.toy.problems import PROBLEMS
 
@@ -99,6 +99,13 @@ class Toy(Problem):
             "lr": self.lr,
             "optimizer": self.optimizer,
         }
+
+    @property
+    def outlines(self) -> dict[str, Outline]:
+        several = len(self.starts) > 1 and self.decisions != "phase"
+        groups: Literal["tensor"] | None = "tensor" if several and self.decisions == "tensor" else None
+        names = ["all starts"] if several else [f"start {start}" for start in self.starts]
+        return {name: Outline(2, groups) for name in names}
 
     @property
     def total_steps(self) -> int:

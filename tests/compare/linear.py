@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mtlgrad.compare.problem import Phase, Problem
+from mtlgrad.compare.problem import Outline, Phase, Problem
 
 
 class Linear(Problem):
@@ -127,3 +127,19 @@ class Linear(Problem):
         self.head.load_state_dict(state["head"])
         self.generator.set_state(state["generator"])
         self.evaluations = state["evaluations"]
+
+
+class Three(Linear):
+    """As `Linear`, with a third loss."""
+
+    @property
+    def outlines(self) -> dict[str, Outline]:
+        return {"pair": Outline(3)}
+
+
+class Grouped(Linear):
+    """As `Linear`, with a decision for each tensor."""
+
+    @property
+    def outlines(self) -> dict[str, Outline]:
+        return {"pair": Outline(2, groups="tensor")}

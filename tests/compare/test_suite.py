@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.__main__ import SUITES
-from mtlgrad.compare.command.compare import check, parse_labels, parse_seeds
+from mtlgrad import GH
+from mtlgrad.compare import Outline
+from mtlgrad.compare.command.compare import parse_labels, parse_seeds
+from mtlgrad.compare.comparison import check
+from mtlgrad.compare.loop import train
 from mtlgrad.compare.run import jobs_of
-from mtlgrad.compare.suite import Arm, MethodRow, Suite, SuiteError, find, load, names
+from mtlgrad.compare.suite import Arm, MethodRow, Suite, SuiteError, find, load, names, slug
 from tasks.registry import PROBLEMS
 from tests.compare.conftest import SUITE
+from tests.compare.linear import Linear
 
 
 @pytest.mark.parametrize("name", names(SUITES))
@@ -99,7 +107,11 @@ def test_mistakes_are_named_in_one_line(tmp_path: Path, old: str, new: str, told
         ('method = "ghpp"', 'method = "ghppp"', "'GH\\+\\+ rotation' in arm 'plain': unknown method 'ghppp'.*known: "),
         ('form = "rotation"', 'form = "spin"', "form must be one of 'published', 'rotation', got 'spin'"),
         ('form = "rotation"', "angle = 1", "unknown argument 'angle'; allowed: lam, form"),
-        ("rate = 0.001", "rat = 0.001", "problem 'tests.compare.linear:Linear' has no option 'rat'; known: rate, "),
+        (
+            "rate = 0.001",
+            "rat = 0.001",
+            "problem 'tests.compare.linear:Linear' has no option 'rat' \\(did you mean 'rate'\\?\\); known: rate, ",
+        ),
         ('problem = "tests.compare.linear:Linear"', 'problem = "quadratic"', "unknown problem 'quadratic'; known: "),
     ],
 )
@@ -108,6 +120,46 @@ def test_what_cannot_be_made_is_found_before_anything_runs(tmp_path: Path, old: 
     path.write_text(SUITE.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(SuiteError, match=told):
         check(jobs_of(load(path), tmp_path, known=PROBLEMS))
+
+
+def test_a_file_that_begins_with_a_mark_is_read(tmp_path: Path, suite: Suite) -> None:
+    path = tmp_path / "marked.toml"
+    path.write_text(SUITE, encoding="utf-8-sig")
+    assert load(path) == suite
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=2, max_size=2, unique_by=lambda t: plain_letters(t)))
+def test_labels_that_differ_in_a_letter_have_files_of_their_own(labels: list[str]) -> None:
+    assert slug(labels[0]) != slug(labels[1])
+    assert re.fullmatch(r"[a-z0-9.-]+", slug(labels[0]))
+
+
+def plain_letters(label: str) -> str:
+    """What has to differ: letters and digits of any script, case and marks between them aside."""
+    return "".join(one if one.isalnum() else " " for one in unicodedata.normalize("NFKC", label).casefold()).strip()
+
+
+def test_a_method_that_cannot_decide_a_phase_is_told_before_anything_runs(tmp_path: Path) -> None:
+    def told(problem: str, method: str) -> str:
+        text = SUITE.replace('method = "ghpp"\nargs = { form = "rotation" }', f'method = "{method}"')
+        text = text.replace("linear:Linear", f"linear:{problem}")
+        (tmp_path / "small.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(SuiteError) as caught:
+            check(jobs_of(load(tmp_path / "small.toml"), tmp_path))
+        return str(caught.value)
+
+    assert re.search(r"GH\+\+ rotation.*phase 'pair' of problem 'linear' has 3 losses: .*2", told("Three", "ghpp"))
+    assert re.search(r"phase 'pair' .*groups='tensor'.*Sum decides from losses alone", told("Grouped", "ghpp"))
+
+
+def test_what_a_problem_says_of_its_phases_is_held_to() -> None:
+    class Lying(Linear):
+        @property
+        def outlines(self) -> dict[str, Outline]:
+            return {"pair": Outline(3)}
+
+    with pytest.raises(ValueError, match="phase 'pair' has 2 losses and groups=None; the problem's outlines say 3"):
+        train(Lying(steps=1), GH(), seed=0, evaluate_every=1)
 
 
 def test_options_of_a_cell_come_from_suite_then_arm_then_row(suite: Suite) -> None:
@@ -119,11 +171,19 @@ def test_a_restricted_suite_keeps_its_baseline(suite: Suite) -> None:
     smaller = suite.restricted(methods=["gh++ rotation"], seeds=[7], steps=3)
     assert smaller.labels == ["sum", "GH++ rotation"]
     assert (smaller.seeds, smaller.steps) == ([7], 3)
-    with pytest.raises(SuiteError, match="unknown method 'gh' in suite 'small'; known: slow, sum, "):
+    told = r"unknown method 'gh' in suite 'small' \(did you mean 'GH\+\+ rotation'\?\); known: slow, sum, "
+    with pytest.raises(SuiteError, match=told):
         suite.restricted(methods=["gh"])
+    with pytest.raises(SuiteError, match=r"did you mean 'GH\+\+ rotation'"):
+        suite.restricted(methods=["GH++ rotatoin"])
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "0", "0,x", "99999999999", "0," + "9" * 5000, f"0,{2**63}"])
+def test_a_count_of_none_is_told_from_seed_0() -> None:
+    with pytest.raises(SuiteError, match="--seeds 0 is a count of none; for seed 0 alone write --seeds 0,"):
+        parse_seeds("0")
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "0,x", "99999999999", "0," + "9" * 5000, f"0,{2**63}"])
 def test_seeds_that_are_none(text: str) -> None:
     with pytest.raises(SuiteError, match="--seeds must be a count from 1 to 10000 or a list .*; got .{2,42}$"):
         parse_seeds(text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mtlgrad.compare.command.compare import publish
 from mtlgrad.compare.command.console import make_console
+from mtlgrad.compare.comparison import publish
 
 HELP = "make table and report again from a folder of results"
 

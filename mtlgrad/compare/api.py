@@ -1,0 +1,199 @@
+"""The comparison from Python."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from mtlgrad import Method, catalog
+from mtlgrad.compare.comparison import carry_out, sources
+from mtlgrad.compare.registry import Found, check_problem
+from mtlgrad.compare.results import Results, load_results
+from mtlgrad.compare.suite import Suite, SuiteError, explain
+
+
+def compare(
+    problem: Found | str,
+    *,
+    methods: Sequence[str | Method] | Mapping[str, str | Method],
+    metrics: Mapping[str, Any] | None = None,
+    seeds: int | Iterable[int] = 5,
+    out: str | Path = "results",
+    name: str | None = None,
+    title: str = "",
+    baseline: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **keys: Any,
+) -> Results:
+    """Compare methods on a problem; runs that are in the folder already are not made again.
+
+    Parameters
+    ----------
+    problem:
+        A function `train(method, run) -> {metric: value}` (see `FunctionRun`), a class that derives from `Problem`, or
+        where one is: `package.module:Name` or `file.py:train`.
+    methods:
+        Names of the catalog, methods, or import paths; a mapping gives them labels of their own.
+    metrics:
+        What is judged, the main one first: a name to "max" or "min", or to a table with `goal`, `unit` and `margin`.
+        None: the first that the function returns, or the problem's own, of which more is better.
+    seeds:
+        How many, from 0; or which.
+    out:
+        The folder of results; a folder in it, named after the comparison, is made or gone on with.
+    name, title:
+        Of the comparison; None: after the problem.
+    baseline:
+        The label that the others are compared with; None: the first.
+    options:
+        Of the problem: `run.options`.
+    jobs, scheduler:
+        Runs side by side on this machine (None: one per core); or the address of a Dask scheduler.
+    overwrite:
+        Replace finished results of other settings.
+    quiet:
+        Print nothing.
+    keys:
+        Further keys of a suite, such as `description`, `tuning` or `controls`.
+
+    Returns
+    -------
+    Results
+        The runs and the rows made of them; `out/name/report.html` shows them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A request that cannot be met.
+    KeyboardInterrupt
+        On Ctrl-C; the same call goes on from there.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> def train(method, run):
+    ...     w = torch.nn.Parameter(torch.zeros(2))
+    ...     balancer, optimizer = run.balancer(method, shared=[w]), torch.optim.SGD([w], lr=0.1)
+    ...     for step in range(20):
+    ...         optimizer.zero_grad()
+    ...         balancer.backward({"a": (w - 1).square().sum(), "b": (w + torch.ones(2)).square().sum()})
+    ...         optimizer.step()
+    ...     return {"loss": (w - 1).square().sum()}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     results = compare(
+    ...         train, methods=["sum", "mgda"], metrics={"loss": "min"}, seeds=2, out=folder, jobs=1, quiet=True
+    ...     )
+    >>> [(run.label, run.seed, run.status) for run in results.runs]
+    [('mgda', 0, 'ok'), ('mgda', 1, 'ok'), ('sum', 0, 'ok'), ('sum', 1, 'ok')]
+    """
+    if not isinstance(problem, str):
+        check_problem(problem)
+    rows, classes = _rows(methods)
+    path = problem if isinstance(problem, str) else _path_of(problem)
+    suite = _suite(
+        {
+            "name": name or re.sub(r"[^a-z0-9]+", "-", path.rpartition(":")[2].lower()).strip("-") or "comparison",
+            "title": title,
+            "problem": path,
+            "problem_options": {key: value for key, value in (options or {}).items() if key != "steps"},
+            "steps": (options or {}).get("steps"),
+            "seeds": list(range(seeds)) if isinstance(seeds, int) else list(seeds),
+            "metrics": dict(metrics or {}),
+            "baseline": baseline or rows[0]["label"],
+            "methods": rows,
+            **keys,
+        }
+    )
+    folder = Path(out) / suite.name
+    settings = {} if isinstance(problem, str) else {"problem": problem}
+    known = sources(suite, {}) if isinstance(problem, str) else {}
+    code = carry_out(
+        suite,
+        suite,
+        folder,
+        Console(quiet=quiet),
+        known=known,
+        parallel=jobs,
+        scheduler=scheduler,
+        overwrite=overwrite,
+        methods=classes,
+        **settings,
+    )
+    if code == 130:
+        raise KeyboardInterrupt
+    return load_results(folder, suite)
+
+
+def _suite(keys: dict[str, Any]) -> Suite:
+    try:
+        return Suite.model_validate(keys)
+    except ValidationError as error:
+        raise SuiteError(explain(error)) from error
+
+
+def _rows(
+    methods: Sequence[str | Method] | Mapping[str, str | Method],
+) -> tuple[list[dict[str, Any]], dict[str, type[Method]]]:
+    """The rows of a suite, and the classes of methods that the catalog does not have, by what the rows call them."""
+    if isinstance(methods, str | Method) or not methods:
+        raise TypeError(f"methods must be a list or a mapping of methods, at least one, got {methods!r}")
+    named = methods.items() if isinstance(methods, Mapping) else [(_label(method), method) for method in methods]
+    rows: list[dict[str, Any]] = []
+    classes: dict[str, type[Method]] = {}
+    for label, method in named:
+        if isinstance(method, str):
+            rows.append({"label": label, "method": method})
+            continue
+        found = catalog.as_method(method)  # its error says what to do with a class or another library's method
+        path = _named(found)
+        rows.append({"label": label, "method": path, "args": _arguments(found)})
+        if ":" in path:
+            classes[path] = type(found)
+    return rows, classes
+
+
+def _named(method: Method) -> str:
+    """Its name in the catalog, or where its class is."""
+    kind = type(method)
+    listed = [name for name, entry in catalog.CATALOG.items() if entry.make is kind]
+    return listed[0] if listed else f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _label(method: str | Method) -> str:
+    name = method.rpartition(":")[2] if isinstance(method, str) else catalog.as_method(method).name
+    return name if len(name) <= 40 else name[:37] + "..."
+
+
+def _arguments(method: Method) -> dict[str, Any]:
+    """Its hyperparameters as a suite has them: a method inside is a table."""
+    values = {one.name: getattr(method, one.name) for one in dataclasses.fields(method)}  # type: ignore[arg-type]
+    return {
+        name: {"method": _named(value), **_arguments(value)}
+        if isinstance(value, Method)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for name, value in values.items()
+    }
+
+
+def _path_of(problem: Found) -> str:
+    """What a result file calls it: the module and name, or the file of a script."""
+    module = problem.__module__
+    if module == "__main__":
+        try:
+            module = Path(inspect.getfile(problem)).name
+        except (OSError, TypeError):  # typed into a prompt or a notebook
+            module = "__main__"
+    return f"{module}:{problem.__qualname__}"
