@@ -16,7 +16,7 @@ from mtlgrad.engines.passes import accumulate, backward, private_leaves, weighte
 from mtlgrad.engines.processes import Processes
 from mtlgrad.linalg import gram
 
-_WIDENED = 1 << 16  # entries of J that are looked at together
+_WIDENED = 1 << 14  # entries of J that are looked at together
 
 
 class InBlocks(Engine):
