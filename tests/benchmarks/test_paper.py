@@ -7,13 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import SUITES, main
-from benchmarks.beside import pairs
+from benchmarks.__main__ import SUITES, published
 from benchmarks.paper import FOLDER, NUMBERS, beside, table
 from mtlgrad import catalog
-from mtlgrad.compare.results import Results
-from mtlgrad.compare.rows import rows
-from mtlgrad.compare.suite import Suite
 from mtlgrad.compare.suite import load as load_suite
 from tasks.uda.systems import SYSTEMS
 from tests.compare.runs import run
@@ -173,27 +169,8 @@ def test_the_paper_suites_are_those_that_figures_stand_beside(number: int) -> No
     assert {key: value for key, value in found.items() if key[0] != "source only"} == expected
 
 
-def results_of(suite: Suite, figures: dict[str, list[float]]) -> Results:
-    runs = tuple(
-        run(suite, label, seed, value).model_copy(update={"arm": suite.arms[0].name})
-        for label, values in figures.items()
-        for seed, value in enumerate(values)
-    )
-    return Results(suite, runs, 0, rows(suite, runs))
-
-
-def test_results_are_shown_beside_the_paper_where_they_may_be(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_is_given_the_papers_figure_of_a_run_and_of_no_shorter_one() -> None:
     suite = load_suite(SUITES / "office31.toml")
-    figures = {"CDAN": [90.0, 92.0], "MCD+GH": [91.0], "SSRT": [97.0]}
-    results = results_of(suite, figures)
-    assert pairs(results) == [("A → W", "CDAN", "91.0 ± 1.4", 94.1), ("A → W", "MCD+GH", "91.0", 91.4)]
-    monkeypatch.setattr("benchmarks.beside.load_results", lambda folder: results)
-    assert main(["paper", "somewhere"]) == 0
-    assert "91.0 ± 1.4   94.1" in capsys.readouterr().out
-    short = results_of(suite.restricted(steps=10), figures)
-    assert pairs(short) == []
-    monkeypatch.setattr("benchmarks.beside.load_results", lambda folder: short)
-    assert main(["paper", "somewhere"]) == 0
-    assert "No figure of the paper" in capsys.readouterr().out
+    for shown, expected in ((suite, 91.4), (suite.restricted(steps=10), None)):
+        made = run(shown, "MCD+GH", 0, 50.0).model_copy(update={"arm": "amazon-to-webcam"})
+        assert published(made) == expected
