@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: quickstart test lint docs styles clean
+.PHONY: quickstart test gpu-check lint docs styles clean
 
 quickstart: $(STAMP)  ## A real comparison on real digits: table and HTML report.
 	$(BIN)/python -m benchmarks compare quickstart
 
 test: $(STAMP)  ## The whole suite, docstring examples included.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+gpu-check: $(STAMP)  ## The tests that need a GPU, and its speed table; without one both say so and do nothing.
+	$(BIN)/python -m pytest tests/gpu -rs
+	$(BIN)/python -m benchmarks.gpu --out build/gpu.md
 
 lint: $(STAMP)  ## Style, types, import rules.
 	$(BIN)/ruff check .

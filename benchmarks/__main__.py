@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import solvers, speed, verdicts
+from benchmarks import memory, solvers, speed, verdicts
 from mtlgrad.compare import command
 from mtlgrad.compare.command.main import COMMANDS as INSTALLED
 from tasks.registry import PROBLEMS
 
-COMMANDS = {**INSTALLED, "solvers": solvers, "speed": speed, "verdicts": verdicts}
+COMMANDS = {**INSTALLED, "memory": memory, "solvers": solvers, "speed": speed, "verdicts": verdicts}
 SUITES = Path(__file__).parent / "suites"
 
 

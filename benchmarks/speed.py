@@ -1,8 +1,9 @@
 """`python -m benchmarks speed`: what a decision costs, beside the peer and beside the least it could cost.
 
-Three questions, each answered by ratios within one run:
+Four questions, each answered by ratios within one run:
 
 - `balancer`: a training step's backward through `Balancer`, against a loop written by hand, and against torchjd.
+- `layers`: a step on trunks of several kinds, against one pass a task, against torchjd and against a plain sum.
 - `weights`: the decision alone, from a Gramian, against torchjd's.
 - `aggregate`: a whole aggregation of a large J, against one Gramian plus one combination.
 """
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mtlgrad
+from benchmarks import layers
 from benchmarks.timing import Quartiles, ratio, take_turns
 from mtlgrad import catalog
 from mtlgrad.compare.command.arguments import at_least, output_file
@@ -34,7 +36,7 @@ from mtlgrad.linalg import combine, gram
 
 HELP = "what a decision costs, beside torchjd and beside the least it could cost"
 
-SECTIONS = ("balancer", "weights", "aggregate")
+SECTIONS = ("balancer", "layers", "weights", "aggregate")
 SIZES = (2, 4, 8, 16, 32)
 LARGE = ((2, 10_000_000), (8, 1_000_000))
 
@@ -166,6 +168,18 @@ def measure_balancer(rounds: int) -> list[Row]:
     ]
 
 
+def measure_layers(rounds: int) -> list[Row]:
+    rows = []
+    for make in layers.CASES:
+        torch.manual_seed(0)
+        case, before, ways = layers.contenders(make)
+        times = take_turns(ways, rounds=rounds, before_each=before)
+        medians = {f"{name}, ms": Quartiles.of([1e3 * t for t in times[name]]) for name in ways}
+        against = {f"Balancer / {name}": ratio(times, "Balancer", name) for name in ("one pass a task", "torchjd")}
+        rows.append({"trunk": case.name, "m": case.m, **medians, **against})
+    return rows
+
+
 # ----------------------------------------------------------------------------------- weights
 
 
@@ -249,6 +263,13 @@ def measure_aggregate(rounds: int) -> list[Row]:
 
 _MEASURES: dict[str, tuple[Callable[[int], list[Row]], str, Callable[[int], int], str]] = {
     "balancer": (measure_balancer, "One backward: LeNet trunk, batch 128, m = 2", lambda rounds: 2 * rounds, ""),
+    "layers": (
+        measure_layers,
+        "Whole steps on trunks of several kinds",
+        lambda rounds: rounds,
+        "One step's way from the losses to `.grad`, UPGrad on both sides; with one loss a sample, PCGrad here and "
+        "autogram with the mean there.",
+    ),
     "weights": (
         measure_weights,
         "The decision alone, from G (rows normal, n = 4m)",

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from mtlgrad.aggregators.base import JacobianAggregator
-from mtlgrad.arguments import (
-    Groups,
+from mtlgrad import catalog
+from mtlgrad.arguments import Groups, check_choices, grouped, private_parameters, shared_parameters, task_names
+from mtlgrad.diagnostics import StepRecord
+from mtlgrad.engines import ENGINES, Attendant, Call, Choice, Window, choose
+from mtlgrad.engines.processes import Processes, surrounding
+from mtlgrad.engines.records import record
+from mtlgrad.losses import (
+    Losses,
     Scale,
-    check_choices,
     check_end,
     check_losses,
+    check_scale,
     check_window,
-    grouped,
-    parameters,
+    named,
     representations,
     scale_factor,
-    shared_parameters,
-    task_names,
 )
-from mtlgrad.diagnostics import StepRecord
-from mtlgrad.engines import ENGINES, Call, Choice, Window, choose
-from mtlgrad.engines.processes import surrounding
-from mtlgrad.engines.records import record
-from mtlgrad.method import Method, State
-from mtlgrad.states import blank_states, check_draws, check_saved, check_states
+from mtlgrad.memory import Memory
+from mtlgrad.method import Method
 
 
 class Balancer:
@@ -87,7 +85,7 @@ class Balancer:
 
     def __init__(
         self,
-        method: Method,
+        method: Method | str,
         shared: nn.Module | Iterable[nn.Module | Tensor],
         *,
         private: Iterable[Tensor] | None = None,
@@ -98,6 +96,7 @@ class Balancer:
         seed: int = 0,
         diagnose_every: int = 0,
     ) -> None:
+        method = catalog.as_method(method)
         check_choices(method, apply, groups, memory, seed, diagnose_every)
         self.method = method
         self.apply = apply
@@ -105,22 +104,31 @@ class Balancer:
         self.diagnose_every = diagnose_every
         self._modules, given = shared_parameters(shared)
         self._group_names, self._group_sizes, self._shared = grouped(groups, given)
-        self._private = None if private is None else parameters("private", private)
+        self._private = private_parameters(private, self._shared)
         self._tasks: tuple[str, ...] | None = None if tasks is None else task_names("tasks", tasks)
         if self._tasks is not None:
             method.check_tasks(len(self._tasks))
-        self._seed = seed
-        self._place: torch.device | None = None  # where the generator draws
-        self._generator = torch.Generator()
-        self._states: list[State] | None = None
-        self._steps = 0
+        self._memory = Memory(method, self._shared, self._group_sizes, seed)
+        self._warned = False
         self._window: Window | None = None
-        self._engines = [kind() for kind in ENGINES]
         self._engine: Choice | None = None
+        self._fresh()
+
+    def _fresh(self) -> None:
+        """What holds buffers and weak references, and is worth nothing to a copy."""
+        self._engines = [kind() for kind in ENGINES]
+        self._attendant = Attendant(self._modules)
+        self._processes: Processes | None = None
+
+    def __repr__(self) -> str:
+        entries = sum(p.numel() for p in self._shared)
+        tasks = "tasks not known yet" if self._tasks is None else f"tasks {', '.join(self._tasks)}"
+        what = f"{len(self._shared)} shared tensors of {entries:,} entries"
+        return f"Balancer({self.method.name}, {what}; {tasks}; step {self._memory.steps})"
 
     def backward(
         self,
-        losses: Mapping[str, Tensor],
+        losses: Losses,
         *,
         features: Tensor | Sequence[Tensor] | None = None,
         retain_graph: bool = False,
@@ -164,19 +172,22 @@ class Balancer:
         try:
             if self._window is not None:
                 check_end(self._window.of, self._window.count + 1)
-            call = self._call(losses, scale, features=features, retain_graph=retain_graph)
-            engine, self._engine = choose(call, self._engines)
-            outcome = engine.run(call)
-            self._states = list(outcome.states)
+            with torch.enable_grad():
+                call = self._call(losses, scale, features=features, retain_graph=retain_graph)
+                engine, self._engine = choose(call, self._engines)
+                outcome = self._attendant.run(call, engine)
+            self._memory.keep(outcome.states, call.tasks, call.present)
         except BaseException:
             self._tasks = tasks
             raise
         finally:
             self._window = None
-        self._steps += 1
+        self._memory.steps += 1
+        if outcome.separate:
+            self._warn_of_heads()
         return record(call, outcome, self._tasks or (), self._group_names)
 
-    def accumulate(self, losses: Mapping[str, Tensor], *, of: int | None = None, scale: Scale | None = None) -> None:
+    def accumulate(self, losses: Losses, *, of: int | None = None, scale: Scale | None = None) -> None:
         """Add a micro-batch: its gradients join J, and the decision waits for the `backward` of the last one.
 
         The Gramian of summed gradients is not the sum of Gramians, hence this call: k micro-batches are k - 1 calls
@@ -200,10 +211,13 @@ class Balancer:
         tasks = self._tasks
         try:
             check_window(self.method, self.apply, of, "none" if self._window is None else self._window.of)
-            call = self._call(losses, scale, of=of, ends=False)
-            engine, self._engine = choose(call, self._engines)
+            with torch.enable_grad():
+                call = self._call(losses, scale, of=of, ends=False)
+                engine, self._engine = choose(call, self._engines)
+                held = self._attendant.collect(call, engine)
+            values = dict(zip(call.present, call.values.unbind(), strict=True))
             count = 1 if self._window is None else self._window.count + 1
-            self._window = Window(call.values, count, of, scale, engine, engine.collect(call))
+            self._window = Window(values, count, of, scale, engine, held)
         except BaseException:
             self._tasks, self._window = tasks, None
             raise
@@ -221,9 +235,7 @@ class Balancer:
             "method": self.method.name,
             "layout": (self.apply, self._group_names),
             "tasks": self._tasks,
-            "states": self._states,
-            "generator": self._source().get_state(),
-            "steps": self._steps,
+            **self._memory.save(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -236,29 +248,26 @@ class Balancer:
             a stochastic method the kind of device; nothing has changed then.
         """
         own = {"method": self.method.name, "layout": (self.apply, self._group_names), "tasks": self._tasks}
-        tasks = check_saved(state, own)
-        if state["states"] is not None:
-            check_states(state["states"], blank_states(self.method, len(tasks or ()), self._widths()))
-        same_kind = check_draws(self.method, state["generator"], self._source())
-        self._tasks = tasks
-        self._states = copy.deepcopy(state["states"])
-        if same_kind:
-            self._source().set_state(state["generator"].cpu())
-        self._steps = state["steps"]
+        self._tasks = self._memory.load(state, own)
         self._window = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the engines, whose buffers are worth nothing to a copy."""
-        return {name: value for name, value in self.__dict__.items() if name != "_engines"}
+        """Without buffers; not inside a window of micro-batches."""
+        if self._window is not None:
+            raise ValueError("a Balancer cannot be copied inside a window of micro-batches: call backward() to end it")
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_engines", "_attendant", "_processes")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _engines=[kind() for kind in ENGINES])
+        self.__dict__.update(state)
+        self._fresh()
 
     # -------------------------------------------------------------------- private
 
     def _call(
         self,
-        losses: Mapping[str, Tensor],
+        losses: Losses,
         scale: Scale | None,
         *,
         features: Tensor | Sequence[Tensor] | None = None,
@@ -266,35 +275,50 @@ class Balancer:
         of: int | None = None,
         ends: bool = True,
     ) -> Call:
-        """What is asked for, with losses in task order, once names, values and scale are known to be right."""
-        processes = surrounding()
-        names = check_losses(losses, self._tasks)
-        self.method.check_tasks(len(names))
-        self._tasks = self._tasks or names
-        graph = [losses[name].reshape(()) for name in self._tasks]
-        values = torch.stack([loss.detach() for loss in graph])
-        factor = scale_factor(scale, graph[0])
+        """What is asked for, of the tasks that are present and in their order, once it is known to be right."""
+        self._processes = processes = surrounding(self._shared, self._processes)
+        told = [f"a {'last' if ends else 'further'} micro-batch", self.method.name, self.apply]
+        with processes.together(told):
+            given = named(losses, self._tasks)
+            self._tasks = check_losses(given, self._tasks)
+            self.method.check_tasks(len(self._tasks))
+            found = [(k, loss) for k, name in enumerate(self._tasks) if (loss := given.get(name)) is not None]
+            told.append(f"tasks {', '.join(self._tasks)}")
+            if self._window is not None:
+                check_scale(scale, self._window.scale)
+            at = representations(self.method, features, self._window is not None, bool(self._group_names))
+        values, shares = processes.tell({k: loss.detach().reshape(()) for k, loss in found}, len(self._tasks))
+        graph = [loss.reshape(()) * shares[k] if k in shares else loss.reshape(()) for k, loss in found]
+        anywhere = list(values)
         if self._window is not None:
-            if scale != self._window.scale:
-                raise ValueError(
-                    "scale must be the same for all micro-batches of a window, "
-                    f"got {scale!r} after {self._window.scale!r}"
-                )
-            values = self._window.values + values
+            earlier = self._window.values
+            values = {k: _sum(earlier.get(k), values.get(k)) for k in sorted({*earlier, *values})}
+        factor = scale_factor(scale, graph[0])
+        present = list(values)
+        method = self.method
+        if len(present) < len(self._tasks):
+            method = method.among(present)
+            method.check_tasks(len(present))
         return Call(
-            method=self.method,
+            method=method,
+            names=[self._tasks[k] for k, _ in found],
             losses=graph if factor is None else [factor * loss for loss in graph],
-            values=values,
+            positions=[k for k, _ in found],
+            anywhere=anywhere,
+            present=present,
+            tasks=len(self._tasks),
+            values=torch.stack(list(values.values())),
             scale=factor,
             shared=self._shared,
+            trainable=[p for p in self._shared if p.requires_grad],
             modules=self._modules,
             private=self._private,
             apply=self.apply,
             memory=self.memory,
-            groups=self._group_sizes,
-            features=representations(self.method, features, self._window is not None, bool(self._group_names)),
-            states=self._states,
-            draws=self._source(),
+            groups=None if self._group_sizes is None else [len(group) for group in self._memory.columns()],
+            features=at,
+            states=self._memory.states(len(self._tasks), present),
+            draws=self._memory.source(),
             window=self._window,
             of=of,
             ends=ends,
@@ -303,22 +327,23 @@ class Balancer:
             processes=processes,
         )
 
-    def _widths(self) -> list[int]:
-        """How many columns of J each group has."""
-        sizes = iter([p.numel() for p in self._shared])
-        counts = [len(self._shared)] if self._group_sizes is None else self._group_sizes
-        return [sum(next(sizes) for _ in range(count)) for count in counts]
-
-    def _source(self) -> torch.Generator:
-        """What the method draws from: on the host, m numbers at most, or for Jacobian methods where J is."""
-        jacobian = isinstance(self.method, JacobianAggregator)
-        place = self._shared[0].device if jacobian else torch.device("cpu")
-        if place != self._place:  # the first call, or the model has moved: its old draws mean nothing elsewhere
-            self._place, self._generator = place, torch.Generator(place).manual_seed(self._seed)
-        return self._generator
+    def _warn_of_heads(self) -> None:
+        """Said once, where no parameter that was given as shared is: what heads given as shared= look like."""
+        if not self._warned:
+            warnings.warn(
+                "no shared parameter has a gradient from more than one task, so that the tasks cannot conflict: are "
+                "these the heads? shared= is meant for what the tasks have in common",
+                stacklevel=3,
+            )
+        self._warned = True
 
     def _due(self) -> bool:
         """Whether this step measures the Gramian though it need not (a window's earlier graphs are gone)."""
         if self.diagnose_every == 0 or self._window is not None:
             return False
-        return self._steps % self.diagnose_every == 0
+        return self._memory.steps % self.diagnose_every == 0
+
+
+def _sum(one: Tensor | None, other: Tensor | None) -> Tensor:
+    found = [loss for loss in (one, other) if loss is not None]
+    return torch.stack(found).sum(0)

@@ -55,7 +55,9 @@ def decide(
     assert isinstance(method, JacobianAggregator)
     measured = gram(jacobian)
     finite = measured.isfinite().all() & losses.isfinite().all()
-    if bool(finite):
+    if jacobian.shape[1] == 0:  # everything is frozen: nothing to decide
+        direction, new = jacobian.new_zeros(0), state
+    elif bool(finite):
         direction, new = method.step(jacobian, state, losses=losses, generator=generator, features=features)
         direction, new = _own(direction, jacobian), {name: _own(value, jacobian) for name, value in new.items()}
     else:

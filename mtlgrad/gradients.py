@@ -9,12 +9,17 @@ from torch import Tensor
 
 from mtlgrad.linalg import combine, gram
 
+Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
+"""Shape, strides and dtype of a parameter's gradient."""
+
 
 class TaskGradients:
     """J [m, n] over a list of parameters, row i the gradient of task i, columns in the order of the parameters.
 
-    One buffer serves every step: rows are zeroed, added to, read. A parameter that no task touched is remembered,
-    so that it can keep ``grad = None`` as in plain torch.
+    The columns of one parameter follow its own memory (row-major or not), so that a row and a direction are cut into
+    gradients with the strides that plain autograd would give them. One buffer serves every step: rows are zeroed,
+    added to, read. A parameter that no task touched is remembered, so that it can keep ``grad = None`` as in plain
+    torch.
 
     Parameters
     ----------
@@ -22,6 +27,8 @@ class TaskGradients:
         The shared tensors, on one device. Their dtypes may differ; the buffer takes the widest.
     m:
         Number of tasks.
+    device:
+        Where the buffer is; None: with the parameters. Needed where there are none, and J is [m, 0].
     blocks:
         Cuts the parameters into consecutive groups: the number of parameters in each. None: one group.
     wide:
@@ -38,45 +45,72 @@ class TaskGradients:
     """
 
     def __init__(
-        self, parameters: Sequence[Tensor], m: int, *, blocks: Sequence[int] | None = None, wide: bool = False
+        self,
+        parameters: Sequence[Tensor],
+        m: int,
+        *,
+        device: torch.device | None = None,
+        blocks: Sequence[int] | None = None,
+        wide: bool = False,
     ) -> None:
-        self._shapes = [p.shape for p in parameters]
-        self._dtypes = [p.dtype for p in parameters]
+        self._likes = [_like(p) for p in parameters]
+        self._layouts = [_layout(p) for p in parameters]
+        self._blocks = None if blocks is None else list(blocks)
         self._sizes = [p.numel() for p in parameters]
-        dtype = torch.float32 if wide else self._dtypes[0]
-        for other in self._dtypes:
+        dtypes = [torch.float32] * wide + [p.dtype for p in parameters] or [torch.get_default_dtype()]
+        dtype = dtypes[0]
+        for other in dtypes:
             dtype = torch.promote_types(dtype, other)
-        self.matrix = torch.zeros(m, sum(self._sizes), dtype=dtype, device=parameters[0].device)
+        self.matrix = torch.zeros(m, sum(self._sizes), dtype=dtype, device=device or parameters[0].device)
         self._views = [self._unflatten(row) for row in self.matrix]
-        self._touched = [False] * len(self._shapes)
-        counts = [len(self._shapes)] if blocks is None else list(blocks)
-        self._blocks: list[slice] = []
+        self._touched: list[set[int]] = [set() for _ in self._sizes]
+        self._columns: list[slice] = []
         first = 0
-        for count in counts:
+        for count in [len(self._sizes)] if blocks is None else blocks:
             width = sum(self._sizes[first : first + count])
-            start = self._blocks[-1].stop if self._blocks else 0
-            self._blocks.append(slice(start, start + width))
+            start = self._columns[-1].stop if self._columns else 0
+            self._columns.append(slice(start, start + width))
             first += count
 
     @property
     def untouched(self) -> list[int]:
         """Which parameters no task has had a gradient for."""
-        return [k for k, touched in enumerate(self._touched) if not touched]
+        return [k for k, tasks in enumerate(self._touched) if not tasks]
 
-    def fits(self, parameters: Sequence[Tensor], m: int, *, wide: bool) -> bool:
+    @property
+    def touched(self) -> list[list[bool]]:
+        """Which tasks have had a gradient for which parameters: [number of parameters][m]."""
+        return [[task in tasks for task in range(len(self.matrix))] for tasks in self._touched]
+
+    def touch(self, touched: Tensor) -> None:
+        """Count a bool [number of parameters, m] as gradients had: those of other processes are in J too."""
+        self._touched = [set(row.nonzero().flatten().tolist()) for row in touched]
+
+    def rows(self, task: int) -> list[Tensor]:
+        """Row `task` as one gradient a parameter; views."""
+        return self._views[task]
+
+    @property
+    def separate(self) -> bool:
+        """Whether several tasks had gradients, and no parameter had them from more than one."""
+        return len(set().union(*self._touched)) > 1 and all(len(tasks) < 2 for tasks in self._touched)
+
+    def fits(self, parameters: Sequence[Tensor], m: int, *, blocks: Sequence[int] | None, wide: bool) -> bool:
         """Whether a buffer made for these arguments would be no other."""
         dtype = self.matrix.dtype
         return (
             len(self.matrix) == m
-            and self.matrix.device == parameters[0].device
-            and self._dtypes == [p.dtype for p in parameters]
+            and self._layouts == [_layout(p) for p in parameters]
+            and all(p.device == self.matrix.device for p in parameters[:1])
+            and self._blocks == (None if blocks is None else list(blocks))
             and (not wide or dtype == torch.promote_types(dtype, torch.float32))
         )
 
     def zero(self) -> None:
         """Forget every gradient."""
         self.matrix.zero_()
-        self._touched = [False] * len(self._touched)
+        for tasks in self._touched:
+            tasks.clear()
 
     def add(self, task: int, gradients: Sequence[Tensor | None], *, divisor: Tensor | None = None) -> None:
         """Add one gradient per parameter to row `task`, each divided by `divisor` [].
@@ -87,7 +121,7 @@ class TaskGradients:
         for k, gradient in enumerate(gradients):
             if gradient is None:
                 continue
-            self._touched[k] = True
+            self._touched[k].add(task)
             targets.append(self._views[task][k])
             sources.append(gradient.to_dense() if gradient.layout != torch.strided else gradient)
         if divisor is not None and sources:
@@ -100,18 +134,37 @@ class TaskGradients:
         """G = J J^T [m, m] in float64."""
         return gram(self.matrix)
 
-    def block_matrices(self) -> list[Tensor]:
-        """The column blocks of J, [m, n_k] each; views."""
-        return [self.matrix[:, block] for block in self._blocks]
+    def block_matrices(self, rows: Sequence[int] | None = None) -> list[Tensor]:
+        """The column blocks of J, [m, n_k] each: views; or of some rows of it, copied unless they are the first."""
+        seen = self.matrix
+        if rows is not None:
+            first = list(rows) == list(range(len(rows)))
+            seen = seen[: len(rows)] if first else seen[list(rows)]
+        return [seen[:, block] for block in self._columns]
 
     def combine(self, weights: Tensor) -> Tensor:
         """d = w @ J [n] for weights [m]."""
         return combine(weights, self.matrix)
 
     def split(self, direction: Tensor) -> Iterator[Tensor | None]:
-        """Cut d [n] into one tensor per parameter, in its shape and dtype; None where no task had a gradient."""
-        for piece, dtype, touched in zip(self._unflatten(direction), self._dtypes, self._touched, strict=True):
-            yield piece.to(dtype) if touched else None
+        """Cut d [n] into one tensor per parameter, in its shape, strides and dtype; None where no task had any."""
+        for piece, (_, _, dtype), tasks in zip(self._unflatten(direction), self._layouts, self._touched, strict=True):
+            yield piece.to(dtype) if tasks else None
 
     def _unflatten(self, flat: Tensor) -> list[Tensor]:
-        return [piece.view(shape) for piece, shape in zip(flat.split(self._sizes), self._shapes, strict=True)]
+        return [
+            piece.as_strided(like.shape, like.stride())
+            for piece, like in zip(flat.split(self._sizes), self._likes, strict=True)
+        ]
+
+
+def _like(parameter: Tensor) -> Tensor:
+    """A tensor without memory that has the strides of the parameter's gradient: its own if dense, else row-major."""
+    like = torch.empty_like(parameter, device="meta")
+    if like.stride() == parameter.stride():
+        return like
+    return torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
+
+
+def _layout(parameter: Tensor) -> Layout:
+    return parameter.shape, parameter.stride(), parameter.dtype

@@ -11,9 +11,9 @@ import functools
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -74,6 +74,8 @@ class Method(ABC):
     """
 
     reads: ClassVar[Reads]
+    per_task: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters that may be tuples with one number for each task."""
     search_space: ClassVar[Mapping[str, Space]] = {}
     """Where each hyperparameter that a comparison may tune is looked for; the defaults are in it.
 
@@ -122,6 +124,24 @@ class Method(ABC):
         shown = [f for f in fields if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default]
         inner = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
         return f"{type(self).__name__}({inner})" if inner else type(self).__name__
+
+    def among(self, present: Sequence[int]) -> Self:
+        """This method for the tasks at the positions `present` alone, their hyperparameters with them.
+
+        What belongs to one task each (`per_task`, and those of an inner method) is picked out; the rest stays.
+
+        >>> from mtlgrad import Fixed
+        >>> Fixed((1.0, 0.5, 2.0)).among([0, 2])
+        Fixed(weights=(1.0, 2.0))
+        """
+        changed: dict[str, Any] = {}
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]  # every member is a dataclass
+            value = getattr(self, one.name)
+            if isinstance(value, Method):
+                changed[one.name] = value.among(present)
+            elif one.name in self.per_task and isinstance(value, list | tuple):
+                changed[one.name] = tuple(value[k] for k in present)
+        return dataclasses.replace(self, **changed) if changed else self  # type: ignore[type-var]
 
     def check_tasks(self, m: int) -> None:
         """Raise ValueError when this method is not defined for `m` tasks."""

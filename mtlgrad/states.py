@@ -22,6 +22,107 @@ def blank_states(method: Method, m: int, widths: Sequence[int]) -> list[State]:
     return [method.init(m) for _ in widths]
 
 
+Columns = list[dict[int, int]]
+"""For each group, in the order of J's columns: which shared parameters have columns, and how many each."""
+
+
+def refitted(method: Method, states: Sequence[State], m: int, old: Columns, new: Columns) -> list[State]:
+    """States of a method that keeps columns of J, where parameters were frozen, unfrozen or resized since.
+
+    What belongs to columns that are still there stays; columns that are new begin as they would at a first step.
+    """
+    if old == new or not isinstance(method, JacobianAggregator):
+        return list(states)
+    found = []
+    for state, before, after in zip(states, old, new, strict=True):
+        n = sum(after.values())
+        axes = _axes(method.init_like(_meta(m, n)), method.init_like(_meta(m, n + 1)))
+        like = next((value for name, value in state.items() if axes[name]), torch.empty(0))
+        blank = placed(method.init_like(torch.zeros(m, n, dtype=like.dtype, device=like.device)), like.device)
+        for name, value in state.items():
+            if not axes[name]:
+                blank[name] = value
+                continue
+            (axis,) = axes[name]
+            for k in before.keys() & after.keys():
+                if before[k] == after[k]:
+                    source = value.narrow(axis, _start(before, k), before[k])
+                    blank[name].narrow(axis, _start(after, k), after[k]).copy_(source)
+        found.append(blank)
+    return found
+
+
+def first_states(method: Method, m: int, widths: Sequence[int], likes: Sequence[State]) -> list[State]:
+    """States of m tasks before the first step, placed as `likes`, states of fewer tasks, are."""
+    found = []
+    for width, like in zip(widths, likes, strict=True):
+        if isinstance(method, JacobianAggregator):
+            tensor = next((one for one in like.values() if one.is_floating_point()), torch.empty(0))
+            found.append(method.init_like(torch.zeros(m, width, dtype=tensor.dtype, device=tensor.device)))
+        else:
+            found.append(method.init(m))
+    return found
+
+
+def picked(method: Method, states: Sequence[State], m: int, present: Sequence[int]) -> list[State]:
+    """What `states` of m tasks hold about the `present` ones: the states of a method for these alone."""
+    axes = task_axes(method, m)
+    return [{name: _pick(value, axes[name], present) for name, value in state.items()} for state in states]
+
+
+def put_back(
+    method: Method, states: Sequence[State], m: int, present: Sequence[int], new: Sequence[State]
+) -> list[State]:
+    """`states` of m tasks with what `new` holds about the `present` ones; the others' part stays as it was."""
+    axes = task_axes(method, m)
+    found = []
+    for old, changed in zip(states, new, strict=True):
+        whole = {}
+        for name, value in changed.items():
+            if not axes[name]:
+                whole[name] = value
+                continue
+            target = old[name].to(value.device, value.dtype, copy=True)
+            rows = torch.tensor(list(present), device=value.device)
+            index: list[Any] = [slice(None)] * value.ndim
+            for place, axis in enumerate(axes[name]):
+                shape = [1] * len(axes[name])
+                shape[place] = -1
+                index[axis] = rows.view(shape)
+            target[tuple(index)] = value
+            whole[name] = target
+        found.append(whole)
+    return found
+
+
+def task_axes(method: Method, m: int) -> dict[str, list[int]]:
+    """Along which axes each tensor of the method's state has one entry a task."""
+    if isinstance(method, JacobianAggregator):
+        return _axes(method.init_like(_meta(m, 1)), method.init_like(_meta(m + 1, 1)))
+    return _axes(method.init(m), method.init(m + 1))
+
+
+def _pick(value: Any, axes: list[int], present: Sequence[int]) -> Any:
+    for axis in axes:
+        value = value.index_select(axis, torch.tensor(list(present), device=value.device))
+    return value
+
+
+def _axes(small: State, large: State) -> dict[str, list[int]]:
+    return {
+        name: [axis for axis, (a, b) in enumerate(zip(value.shape, large[name].shape, strict=True)) if a != b]
+        for name, value in small.items()
+    }
+
+
+def _start(columns: Mapping[int, int], wanted: int) -> int:
+    return sum(width for k, width in columns.items() if list(columns).index(k) < list(columns).index(wanted))
+
+
+def _meta(m: int, n: int) -> Tensor:
+    return torch.empty(m, n, device="meta")
+
+
 def check_saved(saved: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The tasks of a saved Balancer, once it is known to be of the same method, layout and tasks as `own`."""
     missing = {"method", "layout", "tasks", "states", "generator", "steps"} - set(saved)

@@ -22,7 +22,7 @@ from mtlgrad import (
     Sum,
     catalog,
 )
-from mtlgrad.arguments import Scale
+from mtlgrad.losses import Scale
 from tests.nets import Losses, Net, batch, flat, grads
 
 METHODS = [method for name in catalog.names() for method in catalog.entry(name).methods]

@@ -28,7 +28,10 @@ from mtlgrad import (
 from tests.nets import Losses, Net, batch, grads
 
 SCALARIZERS = [
-    method for name in catalog.names() for method in catalog.entry(name).methods if isinstance(method, Scalarizer)
+    method
+    for name in catalog.names()
+    for method in catalog.entry(name).methods
+    if isinstance(method, Scalarizer) and method.traits.min_tasks <= 2  # the net has two losses
 ]
 
 
@@ -130,8 +133,8 @@ def test_a_window_that_fails_leaves_nothing_to_the_next(method: mtlgrad.Method) 
     breaks: list[tuple[type[Exception], Callable[[Balancer], object]]] = [
         (RuntimeError, lambda b: b.accumulate(failing(net.losses(x)), of=2)),
         (RuntimeError, lambda b: b.backward(failing(net.losses(x)))),
-        (ValueError, lambda b: b.accumulate({"a": net.losses(x)["a"]}, of=2)),
-        (ValueError, lambda b: b.backward({"a": net.losses(x)["a"]})),
+        (ValueError, lambda b: b.accumulate({"c": net.losses(x)["a"]}, of=2)),
+        (ValueError, lambda b: b.backward({"c": net.losses(x)["a"]})),
     ]
     for error, fail in breaks:
         for before in (0, 1):
@@ -153,5 +156,5 @@ def test_parameters_do_not_change_inside_a_window() -> None:
     balancer = Balancer(GH(), net.trunk.parameters())
     balancer.accumulate(net.losses(x))
     net.float()
-    with pytest.raises(ValueError, match="dtype or device inside a window"):
+    with pytest.raises(ValueError, match="dtype or device.*inside a window"):
         balancer.backward(net.losses(x.float()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,18 @@ class AGEM(GramAggregator):
             closed_form_pair=True,
             min_tasks=self.main + 1,
         )
+
+    def among(self, present: Sequence[int]) -> AGEM:
+        """The main task keeps its part.
+
+        Raises
+        ------
+        ValueError
+            Where it is absent: there is nothing to project on.
+        """
+        if self.main not in present:
+            raise ValueError(f"AGEM protects the main task, number {self.main}, and that has no loss at this step")
+        return AGEM(main=list(present).index(self.main))
 
     def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
         square = gram[self.main, self.main]

@@ -54,6 +54,8 @@ class AlignedMTL(GramAggregator):
     Eq. 4-5, Algorithm 1; "median" and "rmse": the authors' code.
     """
 
+    per_task = ("preference",)
+
     preference: tuple[float, ...] | None = None
     scale: Literal["min", "median", "rmse"] = "min"
 

@@ -51,6 +51,8 @@ class GradDrop(ElementwiseAggregator):
     Chen et al., "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", NeurIPS 2020, Alg. 1.
     """
 
+    per_task = ("leak",)
+
     leak: float | tuple[float, ...] = 0.0
 
     search_space = searched(leak=Uniform(0.0, 1.0))
@@ -124,6 +126,8 @@ class ActivationGradDrop(JacobianAggregator):
     ----------
     Chen et al., "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", NeurIPS 2020, Alg. 1.
     """
+
+    per_task = ("leak",)
 
     leak: float | tuple[float, ...] = 0.0
 

@@ -2,5 +2,6 @@
 
 from mtlgrad.engines.base import Call, Cost, Engine, Outcome, Window
 from mtlgrad.engines.choose import ENGINES, Choice, choose
+from mtlgrad.engines.serve import Attendant
 
-__all__ = ["ENGINES", "Call", "Choice", "Cost", "Engine", "Outcome", "Window", "choose"]
+__all__ = ["ENGINES", "Attendant", "Call", "Choice", "Cost", "Engine", "Outcome", "Window", "choose"]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from mtlgrad.arguments import Scale
 from mtlgrad.decision import Decision
-from mtlgrad.engines.processes import Processes
+from mtlgrad.engines.processes import Kind, Processes
+from mtlgrad.losses import Scale
 from mtlgrad.method import Method, State
 
 
@@ -21,8 +21,8 @@ from mtlgrad.method import Method, State
 class Window:
     """The micro-batches so far."""
 
-    values: Tensor
-    """Their losses, summed [m]."""
+    values: Mapping[int, Tensor]
+    """Position of each task that had a loss to the sum [] of its losses."""
     count: int
     of: int | None
     """How many there will be, the one that ends the window included; None: not known."""
@@ -35,17 +35,32 @@ class Window:
 
 @dataclass(frozen=True)
 class Call:
-    """Everything one call of the Balancer is about; engines read it and change nothing in it."""
+    """Everything one call of the Balancer is about; engines read it and change nothing in it.
+
+    Tasks without a loss are left out: methods, losses, values and states are those of the tasks that are present.
+    """
 
     method: Method
+    names: Sequence[str]
+    """Of the losses."""
     losses: Sequence[Tensor]
     """[] each, multiplied by the scale, in task order: what is back-propagated."""
+    positions: Sequence[int]
+    """Where each of the losses stands among all tasks."""
+    anywhere: Sequence[int]
+    """The tasks that have a loss in this call, on this rank or another."""
+    present: Sequence[int]
+    """The tasks that the decision is about: `anywhere`, and inside a window those of earlier micro-batches."""
+    tasks: int
+    """How many tasks there are, absent ones included."""
     values: Tensor
-    """The losses [m] without the scale, those of earlier micro-batches added."""
+    """The losses of the present tasks without the scale [m], those of earlier micro-batches added."""
     scale: Tensor | None
     """[]; what the losses were multiplied by, and every `.grad` is to hold."""
     shared: Sequence[Tensor]
     """The shared parameters, each once."""
+    trainable: Sequence[Tensor]
+    """Those of them that require a gradient: J has columns for no others."""
     modules: Sequence[nn.Module]
     """The modules that `shared=` was given, if any: their parameters are among `shared`."""
     private: Sequence[Tensor] | None
@@ -54,7 +69,7 @@ class Call:
     memory: Literal["fast", "lean"]
     """What an engine is to be cheap in: backward passes, or memory."""
     groups: Sequence[int] | None
-    """How many of the shared parameters each group has, in order; None: one decision for all."""
+    """How many of the trainable parameters each group has, in order; None: one decision for all."""
     features: Sequence[Tensor] | None
     """The representations at which to decide."""
     states: Sequence[State] | None
@@ -74,21 +89,26 @@ class Call:
     """What this process and the others that train the same parameters tell each other."""
 
     @property
-    def trainable(self) -> list[Tensor]:
-        """The shared parameters that require a gradient."""
-        return [p for p in self.shared if p.requires_grad]
+    def device(self) -> torch.device:
+        """Where the shared parameters are."""
+        return self.shared[0].device
+
+    @property
+    def rows(self) -> list[int]:
+        """Where each of the losses stands among the present tasks."""
+        return [self.present.index(k) for k in self.positions]
 
     @property
     def bounds(self) -> list[tuple[int, int]]:
-        """First and last (not included) number of the shared parameters of each group."""
-        ends = list(itertools.accumulate([len(self.shared)] if self.groups is None else self.groups))
+        """First and last (not included) number of the trainable parameters of each group."""
+        ends = list(itertools.accumulate([len(self.trainable)] if self.groups is None else self.groups))
         return list(zip([0, *ends], ends, strict=False))
 
     def inputs(self) -> list[Tensor] | None:
         """Which parameters a backward pass may reach; None: all of them."""
         if self.private is None:
             return None
-        return [p for p in (*self.shared, *self.private) if p.requires_grad]
+        return [*self.trainable, *(p for p in self.private if p.requires_grad)]
 
 
 @dataclass(frozen=True)
@@ -100,6 +120,8 @@ class Outcome:
     """The method's state after the step, one per group."""
     settled: bool = False
     """The weights were known before the gradients: the method was not asked about these."""
+    separate: bool = False
+    """No shared parameter had a gradient from more than one task, though several tasks had gradients."""
 
 
 @dataclass(frozen=True, order=True)
@@ -121,6 +143,8 @@ class Engine(ABC):
 
     name: ClassVar[str]
     """In words, as `Balancer.engine` shows it."""
+    processes: ClassVar[tuple[Kind, ...]] = ("one",)
+    """How the processes may be among which it works."""
 
     @abstractmethod
     def refuses(self, call: Call) -> str | None:

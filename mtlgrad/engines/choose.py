@@ -13,8 +13,9 @@ from mtlgrad.engines.memory import free_memory
 from mtlgrad.engines.per_task import PerTask
 from mtlgrad.engines.scalarized import Scalarized
 from mtlgrad.engines.settled import Settled
+from mtlgrad.engines.sharded import Sharded
 
-ENGINES: tuple[type[Engine], ...] = (Scalarized, Settled, AtFeatures, Layerwise, PerTask, InBlocks)
+ENGINES: tuple[type[Engine], ...] = (Scalarized, Settled, AtFeatures, Layerwise, PerTask, InBlocks, Sharded)
 """Every way there is. Of two that cost the same the first is taken."""
 
 _LOOKED_AFTER = 1 << 28  # bytes; what is less is taken without asking how much is free
@@ -46,7 +47,10 @@ def choose(call: Call, engines: Sequence[Engine]) -> tuple[Engine, Choice]:
         engine = call.window.engine
         others = {one.name: "the window of micro-batches was begun otherwise" for one in engines if one is not engine}
         return engine, Choice(engine.name, engine.cost(call), others)
-    reasons = {engine: engine.refuses(call) for engine in engines}
+    kind = call.processes.kind
+    reasons = {
+        engine: engine.refuses(call) or (None if kind in engine.processes else _AMONG[kind]) for engine in engines
+    }
     costs = {engine: engine.cost(call) for engine, reason in reasons.items() if reason is None}
     if not costs:
         told = "; ".join(f"{engine.name}: {reason}" for engine, reason in reasons.items())
@@ -62,6 +66,14 @@ def choose(call: Call, engines: Sequence[Engine]) -> tuple[Engine, Choice]:
         best = min(costs, key=lambda engine: (costs[engine].memory, costs[engine]))
     others = {engine.name: reason or accounts[engine] for engine, reason in reasons.items() if engine is not best}
     return best, Choice(best.name, costs[best], others)
+
+
+_AMONG = {
+    "one": "parameters are not sharded",
+    "replicated": "gradients are averaged over the processes before they are compared",
+    "sharded": "parameters are sharded over the processes",
+}
+"""Why an engine that is not made for such processes does not serve."""
 
 
 def _size(bytes_: float) -> str:

@@ -16,7 +16,7 @@ from mtlgrad.engines.passes import accumulate, backward, private_leaves, weighte
 from mtlgrad.engines.processes import Processes
 from mtlgrad.linalg import gram
 
-_WIDENED = 1 << 16  # entries of J that are looked at together
+_WIDENED = 1 << 14  # entries of J that are looked at together
 
 
 class InBlocks(Engine):
@@ -59,7 +59,7 @@ class InBlocks(Engine):
             weighted_pass(call, decision.weights)
             return Outcome(decision, states, settled)
         weights = [decision.weights] if call.groups is None else list(decision.weights.unbind())
-        groups = [[p for p in call.shared[first:last] if p.requires_grad] for first, last in call.bounds]
+        groups = [list(call.trainable[first:last]) for first, last in call.bounds]
         passes = [(own, group) for own, group in zip(weights, groups, strict=True) if group]
         for k, (own, group) in enumerate(passes):
             keep = call.retain_graph or k < len(passes) - 1
@@ -70,7 +70,7 @@ class InBlocks(Engine):
     def _grams(self, call: Call) -> list[Tensor]:
         """G [m, m] of each group; with apply="shared" the private parameters get their gradients on the way."""
         m = len(call.losses)
-        grams = [torch.zeros(m, m, dtype=torch.float64, device=call.shared[0].device) for _ in call.bounds]
+        grams = [torch.zeros(m, m, dtype=torch.float64, device=call.device) for _ in call.bounds]
         leaves = [] if call.apply == "loss" else private_leaves(call, read(call.losses))
         for group, block in _blocks(call):
             rows = [_row(loss, block, leaves) for loss in call.losses]
@@ -87,9 +87,7 @@ def _blocks(call: Call) -> Iterator[tuple[int, list[Tensor]]]:
     longest = max(p.numel() for p in call.trainable)
     for group, (first, last) in enumerate(call.bounds):
         block: list[Tensor] = []
-        for p in call.shared[first:last]:
-            if not p.requires_grad:
-                continue
+        for p in call.trainable[first:last]:
             if block and sum(one.numel() for one in block) + p.numel() > longest:
                 yield group, block
                 block = []

@@ -9,26 +9,24 @@ from torch import Tensor
 
 from mtlgrad.engines.base import Call
 from mtlgrad.engines.graph import Graph, Node
+from mtlgrad.engines.processes import backward
 from mtlgrad.gradients import TaskGradients
 
-
-def backward(loss: Tensor, *, retain_graph: bool, inputs: list[Tensor] | None) -> None:
-    """`torch.autograd.backward` into `inputs`; None: into everything that the graph leads to."""
-    try:
-        torch.autograd.backward(loss, retain_graph=retain_graph, inputs=inputs)
-    except RuntimeError as error:
-        if "donated" not in str(error):
-            raise
-        raise RuntimeError(
-            "a torch.compile'd model frees buffers in its first backward pass, and several losses need several passes: "
-            "set torch._functorch.config.donated_buffer = False before the model is compiled"
-        ) from error
+__all__ = [
+    "add_to_grad",
+    "backward",
+    "scaled",
+    "task_gradients",
+    "weighted",
+    "weighted_pass",
+    "weighted_pass_if_finite",
+]
 
 
 def task_gradients(call: Call, inputs: Sequence[Tensor]) -> TaskGradients:
     """J at `inputs`, leaving `.grad` and the graph alone."""
-    gradients = TaskGradients(inputs, len(call.losses), wide=call.scale is not None)
-    for task, loss in enumerate(call.losses):
+    gradients = TaskGradients(inputs, len(call.present), device=call.device, wide=call.scale is not None)
+    for task, loss in zip(call.rows, call.losses, strict=True):
         found = torch.autograd.grad(loss, list(inputs), retain_graph=True, allow_unused=True)
         gradients.add(task, found, divisor=call.scale)
     return gradients
@@ -36,7 +34,9 @@ def task_gradients(call: Call, inputs: Sequence[Tensor]) -> TaskGradients:
 
 def weighted_pass(call: Call, weights: Tensor) -> None:
     """One backward pass, of the losses multiplied by `weights` [m]: whole losses, private parameters included."""
-    backward(weighted(weights, call.losses), retain_graph=call.retain_graph, inputs=call.inputs())
+    loss = weighted(weights[list(call.rows)], call.losses)
+    call.processes.backward(loss, retain_graph=call.retain_graph, inputs=call.inputs())
+    call.processes.mean_gradients(call.trainable, call.private)
 
 
 def weighted(weights: Tensor, losses: Sequence[Tensor]) -> Tensor:
@@ -47,9 +47,16 @@ def weighted(weights: Tensor, losses: Sequence[Tensor]) -> Tensor:
 def weighted_pass_if_finite(call: Call, weights: Tensor) -> Tensor:
     """`weighted_pass`, with weights that no gradient was asked for; bool []: losses and shared gradients are finite."""
     weighted_pass(call, weights)
-    gradients = [p.grad for p in call.shared if p.grad is not None]
-    finite = [(g._values() if g.is_sparse else g).isfinite().all() for g in gradients]
-    return torch.stack([call.values.isfinite().all().to(call.shared[0].device), *finite]).all()
+    gradients = [p.grad for p in call.trainable if p.grad is not None]
+    finite = [_entries(g).isfinite().all() for g in gradients]
+    return call.processes.all_finite(torch.stack([call.values.isfinite().all().to(call.device), *finite]).all())
+
+
+def _entries(gradient: Tensor) -> Tensor:
+    """What a sparse gradient holds, or this rank's part of a sharded one."""
+    if gradient.is_sparse:
+        return gradient._values()
+    return gradient.to_local() if hasattr(gradient, "to_local") else gradient
 
 
 def private_leaves(call: Call, graph: Graph) -> list[Node]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtlgrad.decision import Decision, outcome, select_state
 from mtlgrad.engines.base import Call, Cost, Engine, Outcome
-from mtlgrad.engines.passes import backward, task_gradients, weighted, weighted_pass_if_finite
+from mtlgrad.engines.passes import task_gradients, weighted, weighted_pass_if_finite
 from mtlgrad.method import State
 from mtlgrad.scalarizers.base import Scalarizer
 from mtlgrad.states import placed
@@ -17,8 +17,11 @@ class Scalarized(Engine):
     """For every scalarizer. On steps that are to be diagnosed G is measured on the way, for m more passes."""
 
     name = "weighted losses"
+    processes = ("one", "replicated", "sharded")
 
     def refuses(self, call: Call) -> str | None:
+        if call.diagnose and call.processes.kind == "sharded":
+            return "diagnose_every measures gradients one parameter at a time, which sharded ones do not allow"
         return None if isinstance(call.method, Scalarizer) else f"{call.method.name} reads gradients"
 
     def cost(self, call: Call) -> Cost:
@@ -27,15 +30,17 @@ class Scalarized(Engine):
         m = len(call.losses)
         return Cost(m + 1, m * sum(p.numel() * p.element_size() for p in call.trainable))
 
-    def collect(self, call: Call) -> tuple[Tensor, torch.Generator]:
+    def collect(self, call: Call) -> tuple[Tensor, torch.Generator, list[int]]:
         """Weights are fixed at the first micro-batch, for all: its losses times their number stand for the whole."""
         if call.window is None:
             draws = call.draws.clone_state()
             weights, _ = _weigh(call, call.values * (call.of or 1), call.draws)
         else:
-            weights, draws = call.window.held
-        backward(weighted(weights, call.losses), retain_graph=False, inputs=call.inputs())
-        return weights, draws
+            weights, draws, positions = call.window.held
+            _check_same(call, positions)
+        loss = weighted(weights[list(call.rows)], call.losses)
+        call.processes.backward(loss, retain_graph=False, inputs=call.inputs())
+        return weights, draws, list(call.anywhere)
 
     def run(self, call: Call) -> Outcome:
         """At the end of a window the state moves by the losses of all micro-batches."""
@@ -43,17 +48,26 @@ class Scalarized(Engine):
             weights, new = _weigh(call, call.values, call.draws)
         else:
             # The same draws once more: the step that the large batch would have taken, but for its weights.
-            weights, draws = call.window.held
+            weights, draws, positions = call.window.held
+            _check_same(call, positions)
             _, new = _weigh(call, call.values, draws)
-        gram = alignment = norm = None
+        gram, alignment, norm, separate = None, None, None, False
         if call.diagnose and call.trainable:
             gradients = task_gradients(call, call.trainable)
-            call.processes.mean_jacobian(gradients.matrix)
-            gram = gradients.gram()
+            call.processes.mean_jacobian(gradients)
+            gram, separate = gradients.gram(), gradients.separate
             alignment, norm = outcome(gram, weights.to(gram))
         finite = weighted_pass_if_finite(call, weights)
         decision = Decision(finite=finite, weights=weights, gram=gram, alignment=alignment, direction_norm=norm)
-        return Outcome(decision, [select_state(finite, new, _state(call))])
+        return Outcome(decision, [select_state(finite, new, _state(call))], separate=separate)
+
+
+def _check_same(call: Call, positions: list[int]) -> None:
+    if list(call.anywhere) != positions:
+        raise ValueError(
+            f"losses: {call.method.name} fixes its weights at the first micro-batch of a window, for the tasks that "
+            "have a loss there: the same tasks must be present, or absent, in all micro-batches of the window"
+        )
 
 
 def _state(call: Call) -> State:

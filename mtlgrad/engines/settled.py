@@ -12,6 +12,7 @@ class Settled(Engine):
     """For methods that hold their weights over several steps (`Every`), where these multiply whole losses."""
 
     name = "held weights"
+    processes = ("one", "replicated")
 
     def refuses(self, call: Call) -> str | None:
         if foreseen(call) is None:

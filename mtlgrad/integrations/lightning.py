@@ -73,7 +73,7 @@ class MultiLossMixin:
         if self._balancer is None:
             self._balancer = self.configure_balancer()
         if self._balancer_state is not None:
-            self._balancer.load_state_dict(self._balancer_state)
+            self._balancer.load_state_dict(dict(self._balancer_state))
             self._balancer_state = None
         return self._balancer
 

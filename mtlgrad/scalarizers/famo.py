@@ -51,6 +51,8 @@ class FAMO(StatefulScalarizer):
     Liu, Feng, Stone, Liu, "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 2023, Algorithm 1.
     """
 
+    per_task = ("floor",)
+
     lr: float = 0.025
     decay: float = 0.001
     floor: float | tuple[float, ...] = 0.0

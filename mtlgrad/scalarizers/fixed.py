@@ -86,6 +86,8 @@ class Fixed(Scalarizer):
     Xin et al., "Do Current Multi-Task Optimization Methods in Deep Learning Even Help?", NeurIPS 2022.
     """
 
+    per_task = ("weights",)
+
     weights: tuple[float, ...]
 
     search_space = searched(weights=Simplex())

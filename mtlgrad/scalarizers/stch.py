@@ -44,6 +44,8 @@ class STCH(Scalarizer):
     the definition of g^(STCH).
     """
 
+    per_task = ("preference", "ideal")
+
     mu: float = 1.0
     preference: tuple[float, ...] | None = None
     ideal: float | tuple[float, ...] = 0.0

@@ -57,7 +57,7 @@ class Layerwise(Engine):
     def cost(self, call: Call) -> Cost:
         planned, m = self._plan(call), len(call.losses)
         assert isinstance(planned, Plan)
-        width = max(p.element_size() for p in call.shared)
+        width = max((p.element_size() for p in call.trainable), default=0)
         passes = m * planned.price / planned.plain + (call.apply == "loss")
         return Cost(passes, width * entries(planned, m))
 
@@ -98,7 +98,7 @@ class Layerwise(Engine):
             m = len(call.losses)
             # To see whose samples are whose the host looks at values, which a pair on an accelerator need not wait for.
             looks = m > 1 and self._disjoint and (m > 2 or call.values.is_cpu)
-            found = plan(call.losses, call.shared, together=looks)
+            found = plan(call.losses, call.trainable, together=looks)
             self._planned = weakref.ref(call, self._forget), found
         return self._planned[1]
 
@@ -113,14 +113,14 @@ def _unfit(parameters: Iterable[Tensor]) -> str | None:
             return f"a shared parameter is a {type(p).__name__} of layout {p.layout}"
         if p.dtype not in (torch.float32, torch.float64) or p.device.type not in ("cpu", "cuda"):
             return f"shared parameters are {p.dtype} on {p.device.type}, and sums of rows would lose digits"
-        if p._backward_hooks or p._post_accumulate_grad_hooks:
+        if p._backward_hooks:
             return "a hook on a shared parameter waits for its gradients"
     return None
 
 
 def _laid_out(call: Call, pieces: dict[int, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """The parameters that get a piece, and the pieces with the parameters' own strides."""
-    parameters = [call.shared[k] for k in pieces]
+    parameters = [call.trainable[k] for k in pieces]
     laid = []
     for p, piece in zip(parameters, pieces.values(), strict=True):
         if piece.stride() != p.stride():

@@ -1,0 +1,26 @@
+"""The suites of domain adaptation: every system is in one, and the five of the paper meet every method."""
+
+from pathlib import Path
+
+import pytest
+
+from mtlgrad.compare.suite import load
+from tasks.uda.systems import SYSTEMS
+
+SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"
+
+
+def test_every_system_is_measured_against_the_source_alone() -> None:
+    suite = load(SUITES / "uda-systems.toml")
+    assert {row.problem_options["method"] for row in suite.methods} == set(SYSTEMS)
+    assert suite.baseline == "source only"
+    assert len(suite.arms) == 12  # all ordered pairs of four domains
+
+
+@pytest.mark.parametrize("name", ["uda-harmonised", "uda-styles"])
+def test_the_papers_systems_meet_every_way_of_joining_their_gradients(name: str) -> None:
+    suite = load(SUITES / f"{name}.toml")
+    harmonised = {arm.options["method"] for arm in suite.arms}
+    assert harmonised == {"mcd", "cdan_e", "dwl", "gvb"} | ({"ssrt"} if name == "uda-harmonised" else set())
+    methods = {row.method for row in suite.methods}
+    assert {"sum", "gh", "ghpp", "pcgrad", "mgda", "cagrad", "nashmtl", "upgrad", "fixed"} <= methods
