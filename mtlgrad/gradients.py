@@ -149,7 +149,8 @@ class TaskGradients:
     def split(self, direction: Tensor) -> Iterator[Tensor | None]:
         """Cut d [n] into one tensor per parameter, in its shape, strides and dtype; None where no task had any."""
         for piece, (_, _, dtype), tasks in zip(self._unflatten(direction), self._layouts, self._touched, strict=True):
-            yield piece.to(dtype) if tasks else None
+            # `data`: each with a version of its own, so that it can be told which of them was changed in place.
+            yield piece.to(dtype).data if tasks else None
 
     def _unflatten(self, flat: Tensor) -> list[Tensor]:
         return [

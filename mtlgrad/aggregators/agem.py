@@ -36,6 +36,9 @@ class AGEM(GramAggregator):
     >>> AGEM(main=1)(J)
     tensor([-0.5000,  1.5000])
 
+    Related: `PCD`, where the main task's gradient is bent so that every other task keeps a share of progress; here the
+    others give way to the main task.
+
     Deviations: in continual learning r is the gradient on the memory of old tasks and only constrains: the step is
     a~ alone. Here the main task is being learnt, so r is part of the step. The auxiliaries are projected as one sum,
     as the paper projects the one gradient of all that is learnt at a step; projecting each on its own would also

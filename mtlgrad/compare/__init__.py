@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mtlgrad.compare.parts import own_part
 from mtlgrad.compare.problem import Outline, Phase, Problem
 
 if TYPE_CHECKING:
     from mtlgrad.compare.api import compare
     from mtlgrad.compare.function import FunctionRun
 
-__all__ = ["FunctionRun", "Outline", "Phase", "Problem", "compare"]
+__all__ = ["FunctionRun", "Outline", "Phase", "Problem", "compare", "own_part"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mtlgrad import StepRecord
+from mtlgrad.diagnostics import CONFLICT_COSINE
 
 Status = Literal["running", "ok", "diverged"]
 
@@ -43,6 +44,10 @@ class Sample:
     cosine_after: float | None
     """The smallest cosine between the direction and a task's gradient."""
     weights: list[float] | None
+    cosines: list[float] = field(default_factory=list)
+    """Of every two tasks' gradients: 1 with 2, 1 with 3, ..., 2 with 3, ..."""
+    sum_opposes: bool | None = None
+    """Whether the plain sum would conflict with some task."""
 
 
 @dataclass
@@ -92,9 +97,24 @@ class Decisions:
             cosine_before=float(pairs.min()) if m > 1 else 1.0,
             cosine_after=None if aligned is None else min(aligned),
             weights=None if values["weights"] is None or record.groups else values["weights"],
+            cosines=[float(cosine) for cosine in pairs],
+            sum_opposes=_sum_opposes(record.gram),
         )
         self.add(sample, before=bool(values["conflicts_before"]), after=bool(values["conflicts_after"]))
         return sample
+
+
+def _sum_opposes(gram: torch.Tensor) -> bool | None:
+    """Whether g_1 + ... + g_m has a negative cosine with some g_i; None for one decision in several groups.
+
+    >>> _sum_opposes(torch.tensor([[1.0, -2.0], [-2.0, 9.0]])), _sum_opposes(torch.eye(2))
+    (True, False)
+    """
+    if gram.ndim != 2:
+        return None
+    inner = gram.double().sum(1)
+    lengths = gram.double().diagonal().clamp(min=0).sqrt() * inner.sum().clamp(min=0).sqrt()
+    return bool((inner < CONFLICT_COSINE * lengths).any())
 
 
 @dataclass

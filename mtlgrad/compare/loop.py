@@ -64,7 +64,9 @@ def train(
     diagnose_every:
         Every k-th decision of a phase is measured and kept in the history; 0: none.
     accelerator:
-        Device, precision ("no" or "bf16") and trackers, which get metrics and conflicts. None: `Accelerator()`.
+        Device, precision ("no" or "bf16") and trackers, which get metrics and conflicts. None: `Accelerator()`. Where
+        there are several processes, gradients are averaged over them (`mtlgrad.compare.own_part` gives a problem its
+        part of a batch), and the first one writes the checkpoint, which all must be able to read.
     on_event:
         Called between steps. If it raises KeyboardInterrupt, the checkpoint is brought up to date first.
     checkpoint, checkpoint_every_s:
@@ -82,8 +84,7 @@ def train(
     Raises
     ------
     ValueError, TypeError
-        An argument out of range or of the wrong type; a precision or process count that is not supported; a phase that
-        does not fit.
+        An argument out of range or of the wrong type; a precision that is not supported; a phase that does not fit.
     CheckpointError
         The checkpoint cannot be read, or is of another run.
     KeyboardInterrupt
@@ -115,7 +116,7 @@ def train(
 
         def save() -> None:
             """A checkpoint that cannot be written costs the run nothing but the way back to here."""
-            if checkpoint is None:
+            if checkpoint is None or not accelerator.is_main_process:
                 return
             try:
                 save_atomically(run.state_dict(), checkpoint)
@@ -148,5 +149,3 @@ def _check_accelerator(accelerator: Accelerator) -> None:
             f"accelerator.mixed_precision must be 'no' or 'bf16', got {accelerator.mixed_precision!r}: float16 needs "
             "loss scaling, which this loop does not do (`mtlgrad.Balancer.backward(scale=)` does)"
         )
-    if accelerator.num_processes != 1:
-        raise ValueError(f"accelerator.num_processes must be 1, got {accelerator.num_processes}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mtlgrad.compare.history import Decisions, Evaluation, History
-from mtlgrad.compare.schema import Conflicts, CurvePoint, Metrics, MetricsAt, PhaseSamples, StepTime
+from mtlgrad.compare.history import Decisions, Evaluation, History, Sample
+from mtlgrad.compare.schema import Conflicts, CurvePoint, Metrics, MetricsAt, PhaseSamples, StepTime, Timeline
 
 
 def observed(history: History) -> dict[str, Any]:
@@ -77,6 +77,30 @@ def _samples(decisions: Decisions) -> PhaseSamples:
         cosine_after=[sample.cosine_after for sample in samples],
         weights_mean=np.mean(weights, axis=0).tolist() if weights else None,
         weights_std=np.std(weights, axis=0).tolist() if weights else None,
+        timeline=_timeline(samples),
+    )
+
+
+STRETCHES = 24
+"""As many columns as a small heat map shows."""
+
+
+def _timeline(samples: Sequence[Sample]) -> Timeline | None:
+    """None where there are no two tasks, or nothing was measured."""
+    if not samples or not samples[0].cosines:
+        return None
+    parts = [part for part in np.array_split(np.arange(len(samples)), min(STRETCHES, len(samples))) if part.size]
+
+    def means(values: list[list[float]]) -> list[list[float]]:
+        return [np.mean([values[k] for k in part], axis=0).tolist() for part in parts]
+
+    weights = [sample.weights for sample in samples if sample.weights is not None]
+    opposed = [sample.sum_opposes for sample in samples if sample.sum_opposes is not None]
+    return Timeline(
+        decision=[float(np.mean([samples[k].decision for k in part])) for part in parts],
+        cosines=means([sample.cosines for sample in samples]),
+        weights=means(weights) if len(weights) == len(samples) else None,
+        sum_opposed=sum(opposed) / len(opposed) if opposed else None,
     )
 
 

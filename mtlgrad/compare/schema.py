@@ -99,6 +99,19 @@ class CurvePoint(_Record):
     validation: float | None
 
 
+class Timeline(_Record):
+    """The sampled decisions of one phase, averaged within equal stretches of the run."""
+
+    decision: list[float]
+    """The middle of each stretch."""
+    cosines: list[list[float]]
+    """[stretches][pairs]: of every two tasks' gradients, 1 with 2, 1 with 3, ..., 2 with 3, ..."""
+    weights: list[list[float]] | None
+    """[stretches][tasks]; None for a method without weights."""
+    sum_opposed: Share | None
+    """Share of the sampled decisions in which the plain sum would conflict with some task."""
+
+
 class PhaseSamples(_Record):
     """Evenly spaced decisions of one phase. Lists run in parallel; None where the method does not define a value."""
 
@@ -111,6 +124,7 @@ class PhaseSamples(_Record):
     cosine_after: list[float | None]
     weights_mean: list[float] | None
     weights_std: list[float] | None
+    timeline: Timeline | None = None
 
     @model_validator(mode="after")
     def _parallel(self) -> PhaseSamples:

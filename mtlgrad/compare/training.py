@@ -15,6 +15,7 @@ from torch import nn
 from mtlgrad import Balancer, Method
 from mtlgrad.compare.checkpoints import CheckpointError, reading
 from mtlgrad.compare.history import Decisions, Evaluation, History
+from mtlgrad.compare.parts import averaged
 from mtlgrad.compare.problem import Phase, Problem
 
 VERSION = 1
@@ -102,9 +103,9 @@ class Training:
             optimizer.zero_grad()
         if len(phase.losses) == 1:
             (loss,) = phase.losses.values()
-            finite = bool(loss.isfinite())
             # `inputs` keeps this phase from leaving gradients in networks that it does not train
             self.accelerator.backward(loss, inputs=list(own.values()))
+            finite = bool(averaged(loss, own.values()).isfinite())
         else:
             finite = self._decide(phase, own)
         # The same question for every method, whether or not it looked at gradients itself.

@@ -81,6 +81,7 @@ def add_to_grad(parameters: Iterable[Tensor], pieces: Iterable[Tensor | None]) -
     for p, piece in zip(parameters, pieces, strict=True):
         old = p.grad
         if old is None:
-            p.grad = piece
+            # `.data` counts its own changes, which `serve` reads; pieces of one direction count theirs together.
+            p.grad = None if piece is None else piece.data
         elif piece is not None:
             p.grad = piece + old if old.is_sparse else old.add_(piece)

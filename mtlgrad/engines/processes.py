@@ -70,11 +70,13 @@ def surrounding(shared: Sequence[Tensor], before: Processes | None = None) -> Pr
         from mtlgrad.engines.shards import Shards
 
         return before if isinstance(before, Shards) and before.of(shared) else Shards(shared)
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return Processes()
+    if not (dist.is_available() and dist.is_initialized()):
+        return Processes()  # a group of one is served as several are: DistributedDataParallel may be in force
     from mtlgrad.engines.replicated import Replicas
 
-    return before if isinstance(before, Replicas) else Replicas(shared)
+    if isinstance(before, Replicas) and before.size == dist.get_world_size():
+        return before
+    return Replicas(shared)
 
 
 def backward(loss: Tensor, *, retain_graph: bool, inputs: list[Tensor] | None) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import SUITES
 from benchmarks.paper import FOLDER, NUMBERS, beside, table
 from mtlgrad import catalog
+from mtlgrad.compare.suite import load as load_suite
 from tasks.uda.systems import SYSTEMS
 
 HALF_A_UNIT = 0.05 + 1e-9
@@ -135,3 +137,32 @@ def test_one_backbone_of_a_table_is_never_taken_for_another() -> None:
     cell = {"suite": "office31", "arm": "amazon-to-webcam", "method": "gh", "method_args": {}}
     assert beside(problem_options=options, **cell) is None  # the table's SSRT is a ViT
     assert beside(problem_options=options | {"method": "mcd"}, **cell) == 91.4
+
+
+SUITE_OF = {1: "office31", 2: "office-home", 3: "digits-paper", 5: "domainnet"}
+
+
+@pytest.mark.parametrize("number", SUITE_OF)
+def test_the_paper_suites_are_those_that_figures_stand_beside(number: int) -> None:
+    """Every figure of a harmonised CNN that can stand beside a cell of the suite does, and no other."""
+    suite = load_suite(SUITES / f"{SUITE_OF[number]}.toml")
+    shown = table(number)
+    (setting,) = shown.settings
+    assert set(setting.arms) <= {arm.name for arm in suite.arms}
+    found = {}
+    for arm in suite.arms:
+        for row in suite.methods:
+            options = suite.options_of(arm, row)
+            cell = {"suite": suite.name, "arm": arm.name, "method": row.method, "method_args": row.args}
+            figure = beside(problem_options=options, **cell)
+            if figure is not None:
+                found[row.label, setting.arms[arm.name]] = figure
+    systems = ["CDAN"] if number == 3 else ["CDAN", "MCD", "DWL", "GVB"]
+    rows = {row.label: row.values for row in shown.rows}
+    expected = {
+        (system + suffix, column): rows[system + suffix][column]
+        for system in systems
+        for suffix in ("", "+GH", "+GH++")
+        for column in setting.arms.values()
+    }
+    assert {key: value for key, value in found.items() if key[0] != "source only"} == expected

@@ -121,8 +121,8 @@ def _bar_chart(figure: go.Figure, title: str, *, bars: int) -> go.Figure:
     )
 
 
-def curves(results: Results, arm: Arm) -> go.Figure:
-    """The main metric over training: mean over seeds, band of one standard deviation.
+def curves(results: Results, arm: Arm, metric: str | None = None) -> go.Figure:
+    """A metric, the main one by default, over training: mean over seeds, band of one standard deviation.
 
     Methods may be one and the same on a problem (GH and PCGrad for two tasks): a curve that lies on an earlier one is
     dotted, so that both are seen.
@@ -138,7 +138,11 @@ def curves(results: Results, arm: Arm) -> go.Figure:
             continue
         shown = row.label not in grouped
         steps = [point.step for point in runs[0].curve]
-        values = np.array([[point.metrics[run.metric] for point in run.curve] for run in runs], dtype=float)
+        runs = [run for run in runs if [point.step for point in run.curve] == steps]  # a script logs when it likes
+        shown_metric = metric or results.metric
+        values = np.array([[point.metrics.get(shown_metric) for point in run.curve] for run in runs], dtype=float)
+        if not np.isfinite(values).any():
+            continue
         mean, std = values.mean(0), values.std(0, ddof=1) if len(runs) > 1 else np.zeros(len(steps))
         dash = "dash" if row.role == "reference" else "dot" if mean.tolist() in drawn else "solid"
         if shown:
@@ -164,13 +168,13 @@ def curves(results: Results, arm: Arm) -> go.Figure:
             line={"color": hues[row.label], "width": 2, "dash": dash},
             visible=True if shown else "legendonly",
             customdata=std,
-            hovertemplate=f"{row.label}<br>step %{{x}}: %{{y:.1f}} ± %{{customdata:.1f}}<extra></extra>",
+            hovertemplate=f"{row.label}<br>step %{{x}}: %{{y:.4g}} ± %{{customdata:.2g}}<extra></extra>",
         )
     figure.update_layout(
         height=max(440, LEGEND_PX * len(rows) + 60),
         margin={"l": 10, "r": 10, "t": 10, "b": 40},
         xaxis={"title": "training step", "showgrid": False},
-        yaxis={"title": results.metric, "automargin": True},
+        yaxis={"title": metric or results.metric, "automargin": True},
         legend={"itemclick": "toggle", "itemdoubleclick": "toggleothers"},
         hovermode="closest",
     )

@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from mtlgrad.compare.report import charts
+from mtlgrad.compare.report import charts, heatmaps
 from mtlgrad.compare.report.panels import gather
+from mtlgrad.compare.report.profiles import performance_profiles
 from mtlgrad.compare.report.tradeoff import trade_offs
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import utc, write_atomically
@@ -51,6 +52,8 @@ def render(results: Results) -> str:
         more=more(results),
         limitations=limitations(results),
         together=together(results),
+        profiles=performance_profiles(results),
+        gradient_headings=heatmaps.HEADINGS,
         tuning=tuned_rows(results),
         tuning_headings=HEADINGS,
         budget=results.suite.tuning,
@@ -120,9 +123,11 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
         ],
         "trade_offs": trade_offs(results, arm),
         "bars": charts.final_bars(results, arm),
-        "curves": charts.curves(results, arm),
+        "curves": [(name, charts.curves(results, arm, name)) for name in results.metrics],
         "times": charts.step_time_bars(results, arm),
         "histograms": histograms,
+        "gradients": heatmaps.gradient_lines(results, arm),
+        "heatmaps": [one for row in rows for one in heatmaps.heat_maps(results, arm, row)],
         "exhibits": gather(results, arm),
     }
 

@@ -1,0 +1,106 @@
+"""All metrics and arms together: what a reader takes from the table, the trade-offs and the profiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mtlgrad.compare.report.profiles import performance_profiles
+from mtlgrad.compare.report.tradeoff import trade_offs
+from mtlgrad.compare.results import Results
+from mtlgrad.compare.rows import rows
+from mtlgrad.compare.schema import Run
+from mtlgrad.compare.scores import with_verdicts
+from mtlgrad.compare.sentences import headline, limitations, more, sentence
+from mtlgrad.compare.suite import Suite
+from mtlgrad.compare.together import together
+from tests.compare.runs import run
+
+
+def results(suite: Suite, runs: list[Run], **changed: object) -> Results:
+    suite = Suite.model_validate({**dict(suite), **changed})
+    return Results(suite, tuple(runs), 0, with_verdicts(suite, rows(suite, runs), runs))
+
+
+def runs_of(suite: Suite, scores: dict[str, list[float]]) -> list[Run]:
+    return [run(suite, label, seed, value) for label, values in scores.items() for seed, value in enumerate(values)]
+
+
+TWO = {"metrics": {"accuracy": {"direction": "max", "unit": "%", "margin": 1.0}, "loss": "min"}}
+SCORES = {"sum": [60.0, 61.0, 59.0], "GH++ rotation": [72.1, 72.9, 71.0], "fixed 0.5 / 1.5": [50.0, 51.5, 49.0]}
+
+
+def test_the_table_of_all_metrics_is_the_formulas_on_the_runs(suite: Suite) -> None:
+    found = together(results(suite, runs_of(suite, SCORES), **TWO))
+    assert found is not None
+    lines = {line[0]: line[1:] for line in found.lines}
+    # loss is 100 - accuracy in these runs
+    change = 100 * np.mean([(72 - 60) / 60, (40 - 28) / 40])
+    assert float(lines["GH++ rotation"][0].split()[0]) == pytest.approx(change, abs=0.1)
+    ranks = [float(lines[name][1]) for name in ("GH++ rotation", "sum", "fixed 0.5 / 1.5")]
+    assert ranks[0] == 1.0 < ranks[1] < ranks[2]
+    assert lines["GH++ rotation"][3].startswith("1.00")
+    assert lines["fixed 0.5 / 1.5"][3].startswith("0.00")
+    assert lines["sum"][0] == lines["sum"][3] == "\N{EN DASH}"
+    assert "Maninis" in found.note
+
+
+def test_one_method_alone_has_no_table(suite: Suite) -> None:
+    alone = Suite.model_validate({**dict(suite), "methods": [suite.methods[1].model_copy(update={"group": None})]})
+    assert together(results(alone, runs_of(alone, {"sum": [1.0, 2.0]}))) is None
+
+
+def test_the_front_is_named_and_drawn(suite: Suite) -> None:
+    found = results(suite, runs_of(suite, SCORES), **TWO)
+    ((caption, figure),) = trade_offs(found, found.arms[0])
+    assert "than: GH++ rotation." in caption
+    assert figure.layout.xaxis.title.text.startswith("accuracy (%)")
+    assert trade_offs(results(suite, runs_of(suite, SCORES)), found.arms[0]) == []
+
+
+def test_profiles_need_several_arms(suite: Suite) -> None:
+    runs = runs_of(suite, SCORES)
+    assert performance_profiles(results(suite, runs)) is None
+    both = runs + [one.model_copy(update={"arm": "biased"}) for one in runs]
+    figure = performance_profiles(results(suite, both))
+    assert figure is not None
+    best = next(trace for trace in figure.data if trace.name == "GH++ rotation")
+    others = [trace for trace in figure.data if trace.name != "GH++ rotation"]
+    assert all((np.array(best.y) >= np.array(trace.y)).all() for trace in others)
+
+
+def test_the_first_line_says_what_was_found(suite: Suite) -> None:
+    found = results(suite, runs_of(suite, SCORES))
+    text = headline(found)
+    assert text.startswith("Better than sum: GH++ rotation")
+    assert "All decided: 1 comparison with sum, 3 seeds" in text
+    row = next(row for row in found.rows["plain"] if row.label == "GH++ rotation")
+    assert sentence(found, row).startswith("GH++ rotation: better, +12.00 [")
+    assert more(found) == []
+
+
+def test_two_seeds_decide_little_and_the_report_says_what_to_run(suite: Suite) -> None:
+    few = {"sum": [60.0, 62.0], "GH++ rotation": [61.0, 62.5]}
+    found = results(suite, runs_of(suite, few))
+    assert headline(found) == (
+        "Undecided: 1 comparison with sum, 2 seeds, and not one shows a method better, worse or equivalent."
+    )
+    told = " ".join(more(found))
+    assert "`--seeds " in told
+    assert "margin" in told
+    assert any("Nothing was tuned" in text for text in limitations(found))
+    assert any("noise" in text or "rounding" in text for text in limitations(found))
+
+
+def test_one_seed_is_told_to_become_more(suite: Suite) -> None:
+    found = results(suite, runs_of(suite, {"sum": [60.0], "GH++ rotation": [70.0]}))
+    assert any("`--seeds 5`" in text for text in more(found))
+
+
+def test_small_losses_and_large_scores_print_to_their_digits(suite: Suite) -> None:
+    from mtlgrad.compare.table import markdown
+
+    small = {"sum": [0.0031, 0.0032, 0.0030], "GH++ rotation": [0.0021, 0.0022, 0.0024]}
+    text = markdown(results(suite, runs_of(suite, small)))
+    assert "| 0.00310 ± 0.00010 |" in text
+    assert "| 0.00223 ± 0.00015 |" in text
