@@ -116,7 +116,7 @@ def compare(
         }
     )
     folder = Path(out) / suite.name
-    settings = {} if isinstance(problem, str) else {"problem": problem}
+    settings: dict[str, Any] = {} if isinstance(problem, str) else {"problem": problem}
     known = sources(suite, {}) if isinstance(problem, str) else {}
     code = carry_out(
         suite,

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from mtlgrad import Method
+from mtlgrad.compare.beside import Beside
 from mtlgrad.compare.environment import versions
 from mtlgrad.compare.progress import display
 from mtlgrad.compare.registry import Registry, located
@@ -38,6 +39,7 @@ def carry_out(
     scheduler: str | None = None,
     overwrite: bool = False,
     methods: Mapping[str, type[Method]] | None = None,
+    beside: Beside | None = None,
     **settings: Any,
 ) -> int:
     """Make what is missing of a suite, show what came out.
@@ -58,6 +60,8 @@ def carry_out(
         Finished results of other settings may be replaced.
     methods:
         The classes of methods that were given as values, by what the suite calls them.
+    beside:
+        Published figures that may stand beside our own.
     settings:
         Further fields of every job.
 
@@ -115,7 +119,7 @@ def carry_out(
         return 130
     except SchedulerError as error:
         raise SuiteError(str(error)) from error
-    publish(folder, whole, console)
+    publish(folder, whole, console, beside)
     if failed:
         print(
             f"{failed} of {len(jobs)} runs failed: their files say why; the same command tries again",
@@ -133,14 +137,14 @@ def check(jobs: list[Job]) -> None:
             raise SuiteError(f"{job.identity.label!r} in arm {job.identity.arm!r}: {error}") from error
 
 
-def publish(folder: Path, suite: Suite | None, console: Console) -> None:
+def publish(folder: Path, suite: Suite | None, console: Console, beside: Beside | None = None) -> None:
     """Table on the console; Markdown, JSON and HTML in the folder."""
     results = load_results(folder, suite)
     show(results, console)
     try:
-        write_atomically(markdown(results), folder / "table.md")
+        write_atomically(markdown(results, beside), folder / "table.md")
         write_atomically(summary(results), folder / "summary.json")
-        write_report(results, folder / "report.html")
+        write_report(results, folder / "report.html", beside)
     except OSError as error:
         raise SuiteError(f"{folder}: cannot be written: {error.strerror}") from error
     console.print(f"\n{folder / 'report.html'}", style="bold", markup=False, highlight=False, soft_wrap=True)

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mtlgrad.compare.beside import HEADINGS as PUBLISHED
+from mtlgrad.compare.beside import Beside, published_lines
 from mtlgrad.compare.metrics import rounded
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Difference, Row, Spread, group_notes
@@ -93,7 +95,7 @@ def show(results: Results, console: Console) -> None:
         console.print(Text(note, style="dim"), soft_wrap=True)
 
 
-def markdown(results: Results) -> str:
+def markdown(results: Results, beside: Beside | None = None) -> str:
     """The tables as a Markdown document that can be committed."""
     parts = [f"# {results.suite.title}", f"**{headline(results)}**", *more(results)]
     parts.append(results.suite.description.strip())
@@ -110,6 +112,8 @@ def markdown(results: Results) -> str:
         spoken = [text for row in rows if (text := sentence(results, row))]
         if spoken:
             parts.append("\n".join(f"- {text}" for text in spoken))
+    if lines := published_lines(results, beside):
+        parts += ["## Beside published figures", piped(PUBLISHED, lines)]
     if tuned := tuned_rows(results):
         parts += ["## Tuning", piped(HEADINGS, [one.cells() for one in tuned])]
     parts += ["## How to read this", "\n".join(f"- {note}" for note in notes(results))]

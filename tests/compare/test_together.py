@@ -104,3 +104,16 @@ def test_small_losses_and_large_scores_print_to_their_digits(suite: Suite) -> No
     text = markdown(results(suite, runs_of(suite, small)))
     assert "| 0.00310 ± 0.00010 |" in text
     assert "| 0.00223 ± 0.00015 |" in text
+
+
+def test_published_figures_stand_beside_rows_that_have_one(suite: Suite) -> None:
+    from mtlgrad.compare.report.page import render
+    from mtlgrad.compare.table import markdown
+
+    found = results(suite, runs_of(suite, SCORES))
+    text = markdown(found, lambda one: 91.4 if one.label == "GH++ rotation" else None)
+    assert "| GH++ rotation | plain | 72.00 \N{PLUS-MINUS SIGN} 0.95 | 91.4 |" in text
+    assert "published" not in markdown(found)
+    assert markdown(found, lambda one: float(one.seed)).count("published") == 0, "one figure for all seeds, or none"
+    assert "Beside published figures" in render(found, lambda one: 91.4)
+    assert "Beside published figures" not in render(found)

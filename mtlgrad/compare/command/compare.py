@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         parallel=args.jobs,
         scheduler=args.scheduler,
         overwrite=args.overwrite,
+        beside=args.beside,
         threads=args.threads,
         tracker=args.log_with,
     )

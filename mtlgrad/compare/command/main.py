@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+from mtlgrad.compare.beside import Beside
 from mtlgrad.compare.command import compare, methods, report
 from mtlgrad.compare.registry import Registry
 from mtlgrad.compare.suite import SuiteError
@@ -23,6 +24,7 @@ def main(
     commands: Mapping[str, ModuleType] = COMMANDS,
     problems: Registry | None = None,
     suites: Path | None = None,
+    beside: Beside | None = None,
 ) -> int:
     """Run a command.
 
@@ -38,6 +40,8 @@ def main(
         The problems that a suite may call by name; others are found at their import path.
     suites:
         A folder of suites that may be called by name; others are found at their path.
+    beside:
+        Published figures that may stand beside our own.
 
     Returns
     -------
@@ -45,7 +49,7 @@ def main(
         The exit code: 0, 1 when a run failed, 2 for a request that cannot be met, 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog=prog, description="Comparisons of gradient aggregation.")
-    parser.set_defaults(problems=dict(problems or {}), suites=suites)
+    parser.set_defaults(problems=dict(problems or {}), suites=suites, beside=beside)
     named = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in commands.items():
         module.add_arguments(named.add_parser(name, help=module.HELP, description=module.HELP.capitalize() + "."))

@@ -16,5 +16,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    publish(args.folder, None, make_console())
+    publish(args.folder, None, make_console(), args.beside)
     return 0

@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from mtlgrad.compare.beside import HEADINGS as PUBLISHED
+from mtlgrad.compare.beside import Beside, published_lines
 from mtlgrad.compare.report import charts, heatmaps
 from mtlgrad.compare.report.panels import gather
 from mtlgrad.compare.report.profiles import performance_profiles
@@ -34,12 +36,12 @@ from mtlgrad.compare.together import together
 PAGE = Path(__file__).parent / "template"
 
 
-def write_report(results: Results, path: Path) -> None:
+def write_report(results: Results, path: Path, beside: Beside | None = None) -> None:
     """Write the report of these results, atomically."""
-    write_atomically(render(results), path)
+    write_atomically(render(results, beside), path)
 
 
-def render(results: Results) -> str:
+def render(results: Results, beside: Beside | None = None) -> str:
     """The page as text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -54,6 +56,8 @@ def render(results: Results) -> str:
         together=together(results),
         profiles=performance_profiles(results),
         gradient_headings=heatmaps.HEADINGS,
+        published=published_lines(results, beside),
+        published_headings=PUBLISHED,
         tuning=tuned_rows(results),
         tuning_headings=HEADINGS,
         budget=results.suite.tuning,
