@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import SUITES
+from benchmarks.__main__ import SUITES, published
 from benchmarks.paper import FOLDER, NUMBERS, beside, table
 from mtlgrad import catalog
 from mtlgrad.compare.suite import load as load_suite
 from tasks.uda.systems import SYSTEMS
+from tests.compare.runs import run
 
 HALF_A_UNIT = 0.05 + 1e-9
 """Figures have one decimal."""
@@ -166,3 +167,10 @@ def test_the_paper_suites_are_those_that_figures_stand_beside(number: int) -> No
         for column in setting.arms.values()
     }
     assert {key: value for key, value in found.items() if key[0] != "source only"} == expected
+
+
+def test_the_report_is_given_the_papers_figure_of_a_run_and_of_no_shorter_one() -> None:
+    suite = load_suite(SUITES / "office31.toml")
+    for shown, expected in ((suite, 91.4), (suite.restricted(steps=10), None)):
+        made = run(shown, "MCD+GH", 0, 50.0).model_copy(update={"arm": "amazon-to-webcam"})
+        assert published(made) == expected
