@@ -33,7 +33,9 @@ from mtlgrad.method import Method
 class Balancer:
     """Decides the update of the shared parameters from several losses, by any method of the zoo.
 
-    Gradients *accumulate* into `.grad`, as `Tensor.backward` has it: zero them between steps.
+    Gradients *accumulate* into `.grad`, as `Tensor.backward` has it: zero them between steps. A private parameter that
+    no loss reaches keeps ``grad = None``. Hooks after accumulation are called once, with the update; a hook of
+    `Tensor.register_hook` is part of the graph, and sees each task's gradient.
 
     With a `torch.amp.GradScaler`, give the losses as they are and `backward(losses, scale=scaler)`; `scaler.step` and
     `scaler.update` follow as usual. Losses that were scaled beforehand are right only for a method whose traits say
@@ -43,7 +45,8 @@ class Balancer:
     Parameters
     ----------
     method:
-        A `Scalarizer` (one backward pass a step) or a `GradientAggregator` (m passes).
+        A `Scalarizer` (one backward pass a step) or a `GradientAggregator` (m passes), or the name of one in the
+        catalog.
     shared:
         What the tasks have in common, on one device: modules, parameters, or a mix. Duplicates (tied weights) count
         once.
@@ -139,11 +142,14 @@ class Balancer:
         Parameters
         ----------
         losses:
-            Task name to scalar loss; the same names at every call.
+            Task name to scalar loss; or a list or a tensor [m] of losses in task order. A task of an earlier call (or
+            of `tasks=`) that is not there, or is None, is absent: the others decide as if they were all, and its state
+            and its private parameters stay as they are.
         features:
             The shared representation(s) z through which every loss depends on the shared parameters. The decision is
             then made on the gradients at z (MGDA-UB, Sener & Koltun 2018, Sec. 3.3), and one pass goes through the
-            trunk, for any m. A scalarizer needs no gradients and pays no heed.
+            trunk, for any m. A scalarizer needs no gradients and pays no heed. All tasks must meet at the same z: a
+            z of its own for each task makes their gradients orthogonal, and hides every conflict.
         retain_graph:
             Keep the graph for a further backward pass.
         scale:
@@ -154,8 +160,10 @@ class Balancer:
         Raises
         ------
         TypeError, ValueError
-            Naming the argument, the value and what is allowed; nothing has changed then. Whatever is raised, here or
-            by `accumulate`, an open window of micro-batches is dropped: zero the gradients and start it again.
+            Naming the argument, the value and what is allowed; nothing has changed then. That no loss reaches a
+            trainable shared parameter, or that one was replaced, shows on the way back only: zero the gradients then.
+            Whatever is raised, here or by `accumulate`, an open window of micro-batches is dropped: zero the gradients
+            and start it again.
 
         Examples
         --------
