@@ -164,6 +164,9 @@ def execute(job: Job) -> Run:
     try:
         problem, method = job.find_problem(), job.make_method()
         settings = {"all_method_args": ready(_fields(method))}
+        if isinstance(problem, type):  # told of a run that fails too; what a function reads, only its run can tell
+            made = make_problem(problem, job.identity.problem_options, name=job.identity.problem)
+            settings["all_problem_options"] = ready(made.options)
         accelerator = _accelerator(job)
         try:
             history, exhibits, notes, options = (_trained if isinstance(problem, type) else _called)(
