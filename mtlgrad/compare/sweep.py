@@ -17,6 +17,9 @@ from mtlgrad.compare.schema import Run
 LOOK_AGAIN_S = 1.0
 """How often to ask whether the runs that other launchers make are done."""
 
+ANSWERS_WITHIN_S = 20
+"""How long a scheduler may take to answer."""
+
 
 class SchedulerError(ValueError):
     """A cluster that cannot be used, in one line."""
@@ -118,7 +121,7 @@ def _client(scheduler: str) -> Iterator[Any]:
     except ImportError as error:
         raise SchedulerError("--scheduler needs the extra `cluster`: pip install 'mtlgrad[cluster]'") from error
     try:
-        client = Client(scheduler, timeout=20)  # type: ignore[no-untyped-call]
+        client = Client(scheduler, timeout=ANSWERS_WITHIN_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise SchedulerError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from error
     with client:
