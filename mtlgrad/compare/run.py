@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -25,7 +23,7 @@ from mtlgrad.compare.history import History
 from mtlgrad.compare.live import Progress
 from mtlgrad.compare.loop import Event, train
 from mtlgrad.compare.problem import Problem
-from mtlgrad.compare.record import nothing_observed, observed
+from mtlgrad.compare.record import nothing_observed, observed, ready
 from mtlgrad.compare.registry import Found, Registry, find_problem, make_method, make_problem
 from mtlgrad.compare.schema import Identity, Run, read_run, write_run
 from mtlgrad.compare.suite import Suite, slug
@@ -160,7 +158,10 @@ def execute(job: Job) -> Run:
     keep, settings = False, {}
     try:
         problem, method = job.find_problem(), job.make_method()
-        settings = {"all_method_args": _ready(_fields(method))}
+        settings = {"all_method_args": ready(_fields(method))}
+        if isinstance(problem, type):  # told of a run that fails too; what a function reads, only its run can tell
+            made = make_problem(problem, job.identity.problem_options, name=job.identity.problem)
+            settings["all_problem_options"] = ready(made.options)
         accelerator = _accelerator(job)
         try:
             history, exhibits, notes, options = (_trained if isinstance(problem, type) else _called)(
@@ -168,7 +169,7 @@ def execute(job: Job) -> Run:
             )
         finally:
             accelerator.end_training()
-        settings["all_problem_options"] = _ready(options)
+        settings["all_problem_options"] = ready(options)
         run = _run(job, started, exhibits=exhibits, notes=notes, **observed(history))
     except (Exception, SystemExit) as error:
         keep = not isinstance(error, CheckpointError)
@@ -237,16 +238,6 @@ def _write(run: Run, job: Job) -> None:
 
 def _fields(method: Method) -> dict[str, Any]:
     return {field.name: getattr(method, field.name) for field in fields(cast(Any, method))}
-
-
-def _ready(value: Any) -> Any:
-    """For JSON: what it has no form for, such as a method or an infinite number, as its repr."""
-    if isinstance(value, Mapping):
-        return {str(key): _ready(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_ready(one) for one in value]
-    plain = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
-    return value if plain else repr(value)
 
 
 def _exhibits(problem: Problem) -> tuple[dict[str, Any], list[str]]:
