@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -29,16 +27,13 @@ from mtlgrad.compare.record import nothing_observed, observed, ready
 from mtlgrad.compare.registry import Found, Registry, find_problem, make_method, make_problem
 from mtlgrad.compare.schema import Identity, Run, read_run, write_run
 from mtlgrad.compare.suite import Suite, slug
+from mtlgrad.compare.telling import UnwrittenError, told, without_folders
 
 CHECKPOINT_EVERY_S = 30.0
 """What a killed process may lose, a step and an evaluation aside."""
 
 _Outcome = tuple[History, dict[str, Any], list[str], dict[str, Any]]
 """What was observed, exhibits, notes, the problem's options."""
-
-
-class UnwrittenError(OSError):
-    """A result that there is no place for."""
 
 
 class Clock:
@@ -234,9 +229,9 @@ def _write(run: Run, job: Job) -> None:
         there = job.found()
         if there is not None and there.status == "ok":
             return
-    told = {"reason": FOLDERS.sub("", run.reason), "notes": [FOLDERS.sub("", note) for note in run.notes]}
+    changed = {"reason": without_folders(run.reason), "notes": [without_folders(note) for note in run.notes]}
     try:
-        write_run(run.model_copy(update=told), job.result)  # a result says nothing about where it was made
+        write_run(run.model_copy(update=changed), job.result)  # a result says nothing about where it was made
     except OSError as error:
         raise UnwrittenError(f"the result cannot be written: {job.result}: {error.strerror or error}") from error
 
@@ -251,7 +246,7 @@ def _exhibits(problem: Problem) -> tuple[dict[str, Any], list[str]]:
         exhibits = problem.exhibits()
         json.dumps(exhibits)
     except Exception as error:
-        return {}, [f"no exhibits: {_told(error)}"]
+        return {}, [f"no exhibits: {told(error)}"]
     return exhibits, []
 
 
@@ -263,27 +258,14 @@ def _accelerator(job: Job) -> Accelerator:
     return accelerator
 
 
-FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s'\"]+/)+")
-"""The folders of an absolute path."""
-
-
 def failure(job: Job, error: BaseException, started: Clock | None = None) -> Run:
     """The result of a run that failed."""
     started = started or Clock()
-    known = {"status": "failed", "reason": _told(error), "exhibits": {}, **nothing_observed()}
+    known = {"status": "failed", "reason": told(error), "exhibits": {}, **nothing_observed()}
     try:
         return _run(job, started, **known)
     except Exception:  # the very thing that failed may be the look at code or machine
         return _run(job, started, versions=UNKNOWN_VERSIONS, machine=UNKNOWN_MACHINE, **known)
-
-
-def _told(error: BaseException) -> str:
-    """What went wrong, and where."""
-    if isinstance(error, UnwrittenError):
-        return str(error)
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-    return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"
 
 
 def _run(job: Job, started: Clock, **known: Any) -> Run:
