@@ -95,7 +95,7 @@ def methods_page() -> str:
     notes = "\n".join(f"- **{label}**: {_trait_text(trait)}" for trait, label in PROPERTIES.items())
     return f"""# The methods
 
-Generated from `mtlgrad/catalog.py` by `python -m docs.build`; every mark is checked by `mtlgrad.testing`.
+Generated from `mtlgrad/catalog/rows.py` by `python -m docs.build`; every mark is checked by `mtlgrad.testing`.
 
 {short_table()}
 

@@ -15,16 +15,12 @@ from mtlgrad.diagnostics import StepRecord
 from mtlgrad.engines import ENGINES, Attendant, Call, Choice, Window, choose
 from mtlgrad.engines.processes import Processes, surrounding
 from mtlgrad.engines.records import record
+from mtlgrad.engines.setup import Setup
 from mtlgrad.losses import (
     Losses,
     Scale,
     check_end,
-    check_losses,
-    check_scale,
     check_window,
-    named,
-    representations,
-    scale_factor,
 )
 from mtlgrad.memory import Memory
 from mtlgrad.method import Method
@@ -102,16 +98,22 @@ class Balancer:
         method = catalog.as_method(method)
         check_choices(method, apply, groups, memory, seed, diagnose_every)
         self.method = method
-        self.apply = apply
-        self.memory = memory
-        self.diagnose_every = diagnose_every
-        self._modules, given = shared_parameters(shared)
-        self._group_names, self._group_sizes, self._shared = grouped(groups, given)
-        self._private = private_parameters(private, self._shared)
+        modules, given = shared_parameters(shared)
+        self._group_names, sizes, self._shared = grouped(groups, given)
+        self._setup = Setup(
+            method=method,
+            modules=modules,
+            shared=self._shared,
+            private=private_parameters(private, self._shared),
+            apply=apply,
+            memory=memory,
+            group_sizes=sizes,
+            diagnose_every=diagnose_every,
+        )
         self._tasks: tuple[str, ...] | None = None if tasks is None else task_names("tasks", tasks)
         if self._tasks is not None:
             method.check_tasks(len(self._tasks))
-        self._memory = Memory(method, self._shared, self._group_sizes, seed)
+        self._memory = Memory(method, self._shared, sizes, seed)
         self._warned = False
         self._window: Window | None = None
         self._engine: Choice | None = None
@@ -120,7 +122,7 @@ class Balancer:
     def _fresh(self) -> None:
         """What holds buffers and weak references, and is worth nothing to a copy."""
         self._engines = [kind() for kind in ENGINES]
-        self._attendant = Attendant(self._modules)
+        self._attendant = Attendant(self._setup.modules)
         self._processes: Processes | None = None
 
     def __repr__(self) -> str:
@@ -218,7 +220,7 @@ class Balancer:
         """
         tasks = self._tasks
         try:
-            check_window(self.method, self.apply, of, "none" if self._window is None else self._window.of)
+            check_window(self.method, self._setup.apply, of, "none" if self._window is None else self._window.of)
             with torch.enable_grad():
                 call = self._call(losses, scale, of=of, ends=False)
                 engine, self._engine = choose(call, self._engines)
@@ -241,7 +243,7 @@ class Balancer:
             raise ValueError("state_dict() inside a window of micro-batches: call backward() to end it first")
         return {
             "method": self.method.name,
-            "layout": (self.apply, self._group_names),
+            "layout": (self._setup.apply, self._group_names),
             "tasks": self._tasks,
             **self._memory.save(),
         }
@@ -255,7 +257,7 @@ class Balancer:
             Naming what differs: the method, `apply`, the groups, the tasks, the shape of the shared parameters, or for
             a stochastic method the kind of device; nothing has changed then.
         """
-        own = {"method": self.method.name, "layout": (self.apply, self._group_names), "tasks": self._tasks}
+        own = {"method": self.method.name, "layout": (self._setup.apply, self._group_names), "tasks": self._tasks}
         self._tasks = self._memory.load(state, own)
         self._window = None
 
@@ -273,67 +275,13 @@ class Balancer:
 
     # -------------------------------------------------------------------- private
 
-    def _call(
-        self,
-        losses: Losses,
-        scale: Scale | None,
-        *,
-        features: Tensor | Sequence[Tensor] | None = None,
-        retain_graph: bool = False,
-        of: int | None = None,
-        ends: bool = True,
-    ) -> Call:
-        """What is asked for, of the tasks that are present and in their order, once it is known to be right."""
-        self._processes = processes = surrounding(self._shared, self._processes)
-        told = [f"a {'last' if ends else 'further'} micro-batch", self.method.name, self.apply]
-        with processes.together(told):
-            given = named(losses, self._tasks)
-            self._tasks = check_losses(given, self._tasks)
-            self.method.check_tasks(len(self._tasks))
-            found = [(k, loss) for k, name in enumerate(self._tasks) if (loss := given.get(name)) is not None]
-            told.append(f"tasks {', '.join(self._tasks)}")
-            if self._window is not None:
-                check_scale(scale, self._window.scale)
-            at = representations(self.method, features, self._window is not None, bool(self._group_names))
-        values, shares = processes.tell({k: loss.detach().reshape(()) for k, loss in found}, len(self._tasks))
-        graph = [loss.reshape(()) * shares[k] if k in shares else loss.reshape(()) for k, loss in found]
-        anywhere = list(values)
-        if self._window is not None:
-            earlier = self._window.values
-            values = {k: _sum(earlier.get(k), values.get(k)) for k in sorted({*earlier, *values})}
-        factor = scale_factor(scale, graph[0])
-        present = list(values)
-        method = self.method
-        if len(present) < len(self._tasks):
-            method = method.among(present)
-            method.check_tasks(len(present))
-        return Call(
-            method=method,
-            names=[self._tasks[k] for k, _ in found],
-            losses=graph if factor is None else [factor * loss for loss in graph],
-            positions=[k for k, _ in found],
-            anywhere=anywhere,
-            present=present,
-            tasks=len(self._tasks),
-            values=torch.stack(list(values.values())),
-            scale=factor,
-            shared=self._shared,
-            trainable=[p for p in self._shared if p.requires_grad],
-            modules=self._modules,
-            private=self._private,
-            apply=self.apply,
-            memory=self.memory,
-            groups=None if self._group_sizes is None else [len(group) for group in self._memory.columns()],
-            features=at,
-            states=self._memory.states(len(self._tasks), present),
-            draws=self._memory.source(),
-            window=self._window,
-            of=of,
-            ends=ends,
-            diagnose=self._due(),
-            retain_graph=retain_graph,
-            processes=processes,
+    def _call(self, losses: Losses, scale: Scale | None, **more: Any) -> Call:
+        """What is asked for; the tasks and the processes are known from here on."""
+        self._processes = surrounding(self._shared, self._processes)
+        call, self._tasks = self._setup.call(
+            losses, scale, self._tasks, self._memory, self._window, self._processes, **more
         )
+        return call
 
     def _warn_of_heads(self) -> None:
         """Said once, where no parameter that was given as shared is: what heads given as shared= look like."""
@@ -344,14 +292,3 @@ class Balancer:
                 stacklevel=3,
             )
         self._warned = True
-
-    def _due(self) -> bool:
-        """Whether this step measures the Gramian though it need not (a window's earlier graphs are gone)."""
-        if self.diagnose_every == 0 or self._window is not None:
-            return False
-        return self._memory.steps % self.diagnose_every == 0
-
-
-def _sum(one: Tensor | None, other: Tensor | None) -> Tensor:
-    found = [loss for loss in (one, other) if loss is not None]
-    return torch.stack(found).sum(0)

@@ -298,4 +298,6 @@ def sized(traits: Traits, *vectors: object) -> Traits:
         return traits
     if len(set(sizes)) > 1:
         raise ValueError(f"preference and ideal must hold one number per task, got {sizes} numbers")
-    return dataclasses.replace(traits, permutation_equivariant=False, min_tasks=sizes[0], max_tasks=sizes[0])
+    (m,) = set(sizes)
+    pair = traits.closed_form_pair and m == 2
+    return dataclasses.replace(traits, permutation_equivariant=False, closed_form_pair=pair, min_tasks=m, max_tasks=m)

@@ -112,3 +112,13 @@ def _number(value: float | None) -> float | None:
 def plain(metrics: Mapping[str, float]) -> Metrics:
     """For JSON, which has neither NaN nor infinity."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def ready(value: Any) -> Any:
+    """For JSON: what it has no form for, such as a method or an infinite number, as its repr."""
+    if isinstance(value, Mapping):
+        return {str(key): ready(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [ready(one) for one in value]
+    plain = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if plain else repr(value)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 import time
-import traceback
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -27,20 +23,17 @@ from mtlgrad.compare.history import History
 from mtlgrad.compare.live import Progress
 from mtlgrad.compare.loop import Event, train
 from mtlgrad.compare.problem import Problem
-from mtlgrad.compare.record import nothing_observed, observed
+from mtlgrad.compare.record import nothing_observed, observed, ready
 from mtlgrad.compare.registry import Found, Registry, find_problem, make_method, make_problem
 from mtlgrad.compare.schema import Identity, Run, read_run, write_run
 from mtlgrad.compare.suite import Suite, slug
+from mtlgrad.compare.telling import UnwrittenError, told, without_folders
 
 CHECKPOINT_EVERY_S = 30.0
 """What a killed process may lose, a step and an evaluation aside."""
 
 _Outcome = tuple[History, dict[str, Any], list[str], dict[str, Any]]
 """What was observed, exhibits, notes, the problem's options."""
-
-
-class UnwrittenError(OSError):
-    """A result that there is no place for."""
 
 
 class Clock:
@@ -165,7 +158,10 @@ def execute(job: Job) -> Run:
     keep, settings = False, {}
     try:
         problem, method = job.find_problem(), job.make_method()
-        settings = {"all_method_args": _ready(_fields(method))}
+        settings = {"all_method_args": ready(_fields(method))}
+        if isinstance(problem, type):  # told of a run that fails too; what a function reads, only its run can tell
+            made = make_problem(problem, job.identity.problem_options, name=job.identity.problem)
+            settings["all_problem_options"] = ready(made.options)
         accelerator = _accelerator(job)
         try:
             history, exhibits, notes, options = (_trained if isinstance(problem, type) else _called)(
@@ -173,7 +169,7 @@ def execute(job: Job) -> Run:
             )
         finally:
             accelerator.end_training()
-        settings["all_problem_options"] = _ready(options)
+        settings["all_problem_options"] = ready(options)
         run = _run(job, started, exhibits=exhibits, notes=notes, **observed(history))
     except (Exception, SystemExit) as error:
         keep = not isinstance(error, CheckpointError)
@@ -233,9 +229,9 @@ def _write(run: Run, job: Job) -> None:
         there = job.found()
         if there is not None and there.status == "ok":
             return
-    told = {"reason": FOLDERS.sub("", run.reason), "notes": [FOLDERS.sub("", note) for note in run.notes]}
+    changed = {"reason": without_folders(run.reason), "notes": [without_folders(note) for note in run.notes]}
     try:
-        write_run(run.model_copy(update=told), job.result)  # a result says nothing about where it was made
+        write_run(run.model_copy(update=changed), job.result)  # a result says nothing about where it was made
     except OSError as error:
         raise UnwrittenError(f"the result cannot be written: {job.result}: {error.strerror or error}") from error
 
@@ -244,23 +240,13 @@ def _fields(method: Method) -> dict[str, Any]:
     return {field.name: getattr(method, field.name) for field in fields(cast(Any, method))}
 
 
-def _ready(value: Any) -> Any:
-    """For JSON: what it has no form for, such as a method or an infinite number, as its repr."""
-    if isinstance(value, Mapping):
-        return {str(key): _ready(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_ready(one) for one in value]
-    plain = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
-    return value if plain else repr(value)
-
-
 def _exhibits(problem: Problem) -> tuple[dict[str, Any], list[str]]:
     """The problem's exhibits, or why there are none: what is shown beside the numbers costs nobody the numbers."""
     try:
         exhibits = problem.exhibits()
         json.dumps(exhibits)
     except Exception as error:
-        return {}, [f"no exhibits: {_told(error)}"]
+        return {}, [f"no exhibits: {told(error)}"]
     return exhibits, []
 
 
@@ -272,27 +258,14 @@ def _accelerator(job: Job) -> Accelerator:
     return accelerator
 
 
-FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s'\"]+/)+")
-"""The folders of an absolute path."""
-
-
 def failure(job: Job, error: BaseException, started: Clock | None = None) -> Run:
     """The result of a run that failed."""
     started = started or Clock()
-    known = {"status": "failed", "reason": _told(error), "exhibits": {}, **nothing_observed()}
+    known = {"status": "failed", "reason": told(error), "exhibits": {}, **nothing_observed()}
     try:
         return _run(job, started, **known)
     except Exception:  # the very thing that failed may be the look at code or machine
         return _run(job, started, versions=UNKNOWN_VERSIONS, machine=UNKNOWN_MACHINE, **known)
-
-
-def _told(error: BaseException) -> str:
-    """What went wrong, and where."""
-    if isinstance(error, UnwrittenError):
-        return str(error)
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-    return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"
 
 
 def _run(job: Job, started: Clock, **known: Any) -> Run:

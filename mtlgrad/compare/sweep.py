@@ -17,6 +17,9 @@ from mtlgrad.compare.schema import Run
 LOOK_AGAIN_S = 1.0
 """How often to ask whether the runs that other launchers make are done."""
 
+ANSWERS_WITHIN_S = 20
+"""How long a scheduler may take to answer."""
+
 
 class SchedulerError(ValueError):
     """A cluster that cannot be used, in one line."""
@@ -90,11 +93,11 @@ def _alone(jobs: list[Job]) -> Iterator[tuple[Job, Run | None]]:
             try:
                 with _workers([job], 2, None) as runner:  # one process: joblib makes none where n_jobs is 1
                     ((_, run),) = runner([joblib.delayed(_attempt)(0, job)])
-            except BrokenProcessPool:
+            except BrokenProcessPool as broken:
                 if not last:
                     continue
-                error = RuntimeError("the process that made the run was killed twice; was it short of memory?")
-                run = failure(job, error)
+                why = " ".join(str(broken).split()).partition(". ")[0]
+                run = failure(job, RuntimeError(f"the process that made the run ended twice: {why}"))
             yield job, run
             break
 
@@ -118,7 +121,7 @@ def _client(scheduler: str) -> Iterator[Any]:
     except ImportError as error:
         raise SchedulerError("--scheduler needs the extra `cluster`: pip install 'mtlgrad[cluster]'") from error
     try:
-        client = Client(scheduler, timeout=20)  # type: ignore[no-untyped-call]
+        client = Client(scheduler, timeout=ANSWERS_WITHIN_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise SchedulerError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from error
     with client:

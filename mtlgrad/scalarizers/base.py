@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from mtlgrad.aggregators.base import check_jacobian
+from mtlgrad.aggregators.checks import check_jacobian
 from mtlgrad.linalg import combine
 from mtlgrad.method import Method, State, check_generator, check_losses
 

@@ -38,6 +38,7 @@ def losses_of(trunk: nn.Module, own: nn.ModuleList, x: Tensor) -> dict[str, Tens
 @pytest.mark.parametrize("method", [mtlgrad.GH(), mtlgrad.PCGrad(), mtlgrad.MGDA()], ids=lambda m: m.name)
 def test_a_step_equals_the_hosts(engine: type[Engine], method: mtlgrad.Method, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "_WORTH", -1e18)
+    monkeypatch.setattr(planning, "_WORTH_ON_ACCELERATOR", -1e18)
     trunk, own, x = model()
     found = []
     for place in (DEVICE, torch.device("cpu")):
@@ -58,6 +59,7 @@ def test_two_tasks_never_make_the_host_wait(
 ) -> None:
     assert method.traits.closed_form_pair
     monkeypatch.setattr(planning, "_WORTH", -1e18)
+    monkeypatch.setattr(planning, "_WORTH_ON_ACCELERATOR", -1e18)
     trunk, own, x = model()
     balancer = Balancer(method, trunk)
     balancer._engines = [engine()]
@@ -98,7 +100,7 @@ def test_half_precision_with_a_grad_scaler_learns() -> None:
         balancer.backward(losses, scale=scaler)
         scaler.step(optimizer)
         scaler.update()
-        seen.append(float(sum(losses.values())))
+        seen.append(sum(float(loss.detach()) for loss in losses.values()))
     assert seen[-1] < 0.5 * seen[0]
     assert scaler.get_scale() > 1
 
@@ -111,15 +113,15 @@ def test_states_and_generators_follow_the_model(method: mtlgrad.Method) -> None:
     balancer = Balancer(method, trunk)
     for _ in range(2):
         balancer.backward(losses_of(trunk, own, x))
-    if not method.traits.stochastic:
-        state = copy.deepcopy(balancer.state_dict())
-        trunk, own, x = trunk.cpu(), own.cpu(), x.cpu()
+    state = copy.deepcopy(balancer.state_dict())
+    trunk, own, x = trunk.cpu(), own.cpu(), x.cpu()
+    if isinstance(method, mtlgrad.GradDrop):  # it goes on drawing where J is: on another kind of device
+        with pytest.raises(ValueError, match="another kind of device"):
+            Balancer(method, trunk).load_state_dict(state)
+    else:
         other = Balancer(method, trunk)
         other.load_state_dict(state)
-        step = other.backward(losses_of(trunk, own, x))
-        assert bool(step.finite)
-    else:
-        assert balancer._generator.device.type == "cuda" or not hasattr(method, "weights")
+        assert bool(other.backward(losses_of(trunk, own, x)).finite)
     trunk.to(DEVICE)
     own.to(DEVICE)
     step = balancer.backward(losses_of(trunk, own, x.to(DEVICE)))
@@ -134,7 +136,8 @@ def test_what_is_free_is_known() -> None:
     assert 0 < free <= torch.cuda.get_device_properties(0).total_memory
 
 
-def test_one_loss_a_sample() -> None:
+def test_one_loss_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_WORTH_ON_ACCELERATOR", -1e18)
     trunk, _, x = model(256)
     labels = torch.randint(256, (len(x),), device=DEVICE)
     found = []

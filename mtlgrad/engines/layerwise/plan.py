@@ -18,6 +18,7 @@ Way = Literal["kernel", "rows", "autograd"]
 """`kernel`: G from inner products of rows; `rows`: each task's gradient from rows; `autograd`: from torch."""
 
 _WORTH = 4e6  # multiply-adds to be saved before the engine's own work, some 100 us of Python, is paid for
+_WORTH_ON_ACCELERATOR = 1e10  # there the time of small layers is that of the many more calls
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Plan:
 
     @property
     def pays(self) -> bool:
-        return self.plain - self.price > _WORTH
+        least = _WORTH if self.parts[0].parameter.is_cpu else _WORTH_ON_ACCELERATOR
+        return self.plain - self.price > least
 
 
 def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) -> Plan | str:
