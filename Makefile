@@ -23,6 +23,7 @@ lint: $(STAMP)  ## Style, types, import rules.
 
 docs: $(STAMP)  ## The generated tables are current, every example in the documents runs, the site is whole.
 	$(BIN)/python -m docs.build --check
+	$(BIN)/python -m benchmarks check
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.examples
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet  # into build/site
 

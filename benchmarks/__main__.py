@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import memory, paper, solvers, speed, verdicts
+from benchmarks import check, memory, paper, solvers, speed, verdicts
 from mtlgrad.compare import command
 from mtlgrad.compare.command.main import COMMANDS as INSTALLED
 from mtlgrad.compare.schema import Run
 from tasks.registry import PROBLEMS
 
-COMMANDS = {**INSTALLED, "memory": memory, "solvers": solvers, "speed": speed, "verdicts": verdicts}
+COMMANDS = {**INSTALLED, "check": check, "memory": memory, "solvers": solvers, "speed": speed, "verdicts": verdicts}
 SUITES = Path(__file__).parent / "suites"
 
 

@@ -93,11 +93,11 @@ def _alone(jobs: list[Job]) -> Iterator[tuple[Job, Run | None]]:
             try:
                 with _workers([job], 2, None) as runner:  # one process: joblib makes none where n_jobs is 1
                     ((_, run),) = runner([joblib.delayed(_attempt)(0, job)])
-            except BrokenProcessPool:
+            except BrokenProcessPool as broken:
                 if not last:
                     continue
-                error = RuntimeError("the process that made the run was killed twice; was it short of memory?")
-                run = failure(job, error)
+                why = " ".join(str(broken).split()).partition(". ")[0]
+                run = failure(job, RuntimeError(f"the process that made the run ended twice: {why}"))
             yield job, run
             break
 
