@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 
 @contextmanager
@@ -45,3 +46,19 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def as_constants(network: nn.Module, inputs: Tensor) -> Tensor:
+    """What the network makes of `inputs`, its parameters being constants and its buffers staying as they are.
+
+    Gradients flow into the inputs alone, of every order.
+
+    >>> net = nn.Linear(2, 1)
+    >>> as_constants(net, torch.ones(1, 2, requires_grad=True)).sum().backward()
+    >>> net.weight.grad is None
+    True
+    """
+    parameters = {name: one.detach() for name, one in network.named_parameters()}
+    buffers = {name: one.clone() for name, one in network.named_buffers()}
+    out: Tensor = functional_call(network, {**parameters, **buffers}, (inputs,))
+    return out

@@ -49,9 +49,13 @@ class Classifier(nn.Sequential):
 
 
 class Discriminator(nn.Sequential):
-    """Anything [N, width] to one logit a row, two hidden layers with ReLU: source or target."""
+    """Anything [N, width] to one logit a row, two hidden layers with ReLU: source or target.
 
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__(
-            nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
-        )
+    With `batch_norm` before each ReLU, both domains must pass together: apart, their means would be hidden.
+    """
+
+    def __init__(self, width: int, hidden: int, *, batch_norm: bool = False) -> None:
+        layers: list[nn.Module] = []
+        for into in (width, hidden):
+            layers += [nn.Linear(into, hidden), *([nn.BatchNorm1d(hidden)] if batch_norm else []), nn.ReLU()]
+        super().__init__(*layers, nn.Linear(hidden, 1))

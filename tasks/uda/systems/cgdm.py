@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlgrad.compare.problem import Phase
-from tasks.uda.losses import centroids, classification, nearest
+from tasks.uda.losses import classification
+from tasks.uda.pseudo_labels import Clusters
 from tasks.uda.schedules import Recipe
 from tasks.uda.systems.base import Batch, parameters
 from tasks.uda.systems.mcd import MCD
@@ -36,19 +37,16 @@ class CGDM(MCD):
 
     def build(self) -> None:
         super().build()
-        self.centres: Tensor | None = None
-        self.steps_since = 0
+        self.clusters = Clusters(self.settings["period"])
 
     def step(self, batch: Batch, index: int) -> Iterator[Phase]:
-        if self.centres is None or self.steps_since == self.settings["period"]:
-            self.centres, self.steps_since = centroids(*self.whole_target()), 0
-        self.steps_since += 1
+        self.clusters.advance(self.whole_target)
         yield from super().step(batch, index)
 
     def align(self, batch: Batch, index: int) -> Phase:
-        assert self.centres is not None
         source, target = self.both(self.generator, batch)
-        guessed = nearest(target.detach(), self.centres)
+        guessed = self.clusters.labels(target)
+        assert guessed is not None
         logits, target_logits = self.classify(source), self.classify(target)
         gaps = []
         for classifier, own, other in zip(self.classifiers, logits, target_logits, strict=True):
@@ -65,12 +63,10 @@ class CGDM(MCD):
         )
 
     def extra_state(self) -> dict[str, Any]:
-        return {"centres": self.centres, "steps_since": self.steps_since}
+        return self.clusters.state_dict()
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        centres = state["centres"]
-        self.centres = None if centres is None else centres.to(self.setting.device)
-        self.steps_since = state["steps_since"]
+        self.clusters.load_state_dict(state, self.setting.device)
 
 
 def gradient_gap(first: Tensor, second: Tensor, over: list[torch.nn.Parameter]) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mtlgrad.compare.problem import Phase
+from tasks.networks import as_constants
 from tasks.uda.losses import domain_confusion, reverse
 from tasks.uda.schedules import Recipe, ramp
 from tasks.uda.systems.base import Batch
@@ -63,9 +64,5 @@ class MetaAlign(DANN):
 
 def _called(network: nn.Module, features: Tensor, *, fixed: bool) -> Tensor:
     """The network's output; with `fixed`, its parameters are constants."""
-    if not fixed:
-        out: Tensor = network(features)
-        return out
-    constants = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    called: Tensor = functional_call(network, constants, (features,))
-    return called
+    out: Tensor = as_constants(network, features) if fixed else network(features)
+    return out

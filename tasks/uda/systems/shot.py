@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from torch import Tensor
 
 from mtlgrad.compare.problem import Phase
-from tasks.uda.losses import centroids, information, nearest
+from tasks.uda.losses import information
+from tasks.uda.pseudo_labels import Clusters
 from tasks.uda.schedules import Recipe
 from tasks.uda.systems.base import Batch, System
 
@@ -41,8 +41,7 @@ class SHOT(System):
         self.classifier = self.add_classifier("classifier", self.generator)
         self.add_optimizer("generator", "generator")
         self.add_optimizer("classifier", "classifier")
-        self.centres: Tensor | None = None
-        self.steps_since = 0
+        self.clusters = Clusters(self.settings["period"])
 
     def trained_on_source(self) -> list[Any]:
         return list(self.optimizers.values())
@@ -53,12 +52,11 @@ class SHOT(System):
         yield Phase("source", {"classification": loss}, self.trained_on_source())
 
     def step(self, batch: Batch, index: int) -> Iterator[Phase]:
-        if self.centres is None or self.steps_since == self.settings["period"]:
-            self.centres, self.steps_since = centroids(*self.whole_target()), 0
-        self.steps_since += 1
+        self.clusters.advance(self.whole_target)
         features = self.generator(batch.target)
         logits = self.classifier(features)
-        guessed = nearest(features.detach(), self.centres)
+        guessed = self.clusters.labels(features)
+        assert guessed is not None
         yield self.adapt(
             self.settings["tradeoff"] * information(logits),
             self.settings["pseudo"] * F.cross_entropy(logits, guessed),
@@ -67,9 +65,7 @@ class SHOT(System):
         )
 
     def extra_state(self) -> dict[str, Any]:
-        return {"centres": self.centres, "steps_since": self.steps_since}
+        return self.clusters.state_dict()
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        centres = state["centres"]
-        self.centres = None if centres is None else centres.to(self.setting.device)
-        self.steps_since = state["steps_since"]
+        self.clusters.load_state_dict(state, self.setting.device)

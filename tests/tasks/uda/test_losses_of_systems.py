@@ -10,7 +10,6 @@ from torch import nn
 from tasks.uda.schedules import ramp
 from tasks.uda.systems.alda import corrected_labels, label_loss, masked_mean
 from tasks.uda.systems.cgdm import gradient_gap
-from tasks.uda.systems.fgda import feature_gradients
 from tasks.uda.systems.symnets import category_confusion, class_entropy, domain_confusion_of_outputs, domain_logarithms
 from tests.tasks.uda.test_mended_faults import batch_of
 from tests.tasks.uda.test_systems import descend, live
@@ -72,15 +71,6 @@ def test_cgdms_gap_is_one_minus_the_cosine_of_two_gradients() -> None:
     g, h = by_hand(x), by_hand(y)
     torch.testing.assert_close(gap(y).detach(), 1 - g @ h / (g.norm() * h.norm()))
     assert torch.autograd.gradcheck(gap, (y,))
-
-
-def test_fgdas_feature_gradients_are_those_of_the_cross_entropy() -> None:
-    head = nn.Linear(3, 4).double()
-    features, labels = draw(0, 5, 3).requires_grad_(), torch.arange(5) % 4
-    found = feature_gradients(features, head(features), labels)
-    error = head(features).softmax(dim=1) - F.one_hot(labels, 4)
-    torch.testing.assert_close(found, error @ head.weight)
-    assert torch.autograd.gradcheck(lambda f: feature_gradients(f, head(f), labels), (features,))
 
 
 @pytest.mark.parametrize(("index", "task_after"), [(4, "classification"), (5, "alignment")])
