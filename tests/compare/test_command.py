@@ -317,14 +317,14 @@ def test_the_report_stands_alone(suite_file: Path, out: Path) -> None:
     page = Page()
     page.feed(source)
     assert page.fetched
-    assert all(value.startswith("data:image/png;base64,") for value in page.fetched)
+    assert all(value.startswith(("data:image/png;base64,", "data:,")) for value in page.fetched)
     style = re.search(r"<style>(.*?)</style>", source, re.S)
     assert style is not None
     assert "http" not in style[1]
     assert "@import" not in style[1]
     figures = [json.loads(text) for text in page.figures]
-    # per arm: bars, times, curves, a histogram and a line exhibit for each of the four methods
-    assert len(figures) == 2 * (3 + 4 + 4)
+    # per arm: bars, times, curves, a histogram and a line exhibit for each of the four methods; over arms: profiles
+    assert len(figures) == 2 * (3 + 4 + 4) + 1
     assert all(figure["data"] and "template" not in figure["layout"] for figure in figures)
     assert "A small comparison <b>" in page.text  # escaped in the source
     for label in ("GH++ rotation", "tuned weights: ", "slow"):

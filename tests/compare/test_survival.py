@@ -56,7 +56,7 @@ def refuse(*arguments: Any, **named: Any) -> Any:
     "place",
     [
         "find_problem", "make_method", "make_problem", "train", "versions", "write_run", "_accelerator", "claimed",
-        "_ready", "observed", "code_digest", "machine",
+        "ready", "observed", "code_digest", "machine",
     ],
 )  # fmt: skip
 def test_whatever_fails_around_a_run_is_the_result_of_that_run_alone(
