@@ -47,6 +47,8 @@ class FunctionRun:
     tracked: Callable[[Mapping[str, float], int], None] = lambda values, step: None
     """Gets what is logged."""
     _balancers: int = 0
+    _decided: dict[str, int] = field(default_factory=dict, repr=False)
+    """Decisions of each Balancer, over interrupts."""
     _last: float | None = field(default=None, repr=False)
 
     def balancer(self, method: Method | str, shared: Any = None, **others: Any) -> Balancer:
@@ -101,7 +103,8 @@ class FunctionRun:
 
     def save(self, state: Any) -> None:
         """Put what is needed to go on (anything that torch.save takes), and what was logged, into `checkpoint`."""
-        save_atomically({"state": state, "history": self.history.state_dict()}, self.checkpoint)
+        kept = {"state": state, "history": self.history.state_dict(), "decided": dict(self._decided)}
+        save_atomically(kept, self.checkpoint)
 
     def load(self) -> Any:
         """What `save` was last given before an interrupt; None where the run begins."""
@@ -109,10 +112,13 @@ class FunctionRun:
             return None
         with reading(self.checkpoint) as found:
             self.history.__dict__.update(History.from_state(found["history"]).__dict__)
+            self._decided = dict(found["decided"])
             return found["state"]
 
-    def keep(self, name: str, record: StepRecord, decision: int) -> None:
+    def keep(self, name: str, record: StepRecord) -> None:
         """Count a step of a Balancer; keep its record when it is its turn."""
+        decision = self._decided.get(name, 0)
+        self._decided[name] = decision + 1
         if name == "balancer":
             now = time.perf_counter()
             if self._last is not None:
@@ -130,12 +136,11 @@ class _Kept(Balancer):
 
     def __init__(self, run: FunctionRun, name: str, method: Method, shared: Any, **others: Any) -> None:
         super().__init__(method, shared, **others)
-        self._run, self._name, self._decided = run, name, 0
+        self._run, self._name = run, name
 
     def backward(self, *arguments: Any, **others: Any) -> StepRecord:
         record = super().backward(*arguments, **others)
-        self._run.keep(self._name, record, self._decided)
-        self._decided += 1
+        self._run.keep(self._name, record)
         return record
 
 

@@ -88,6 +88,8 @@ def test_an_interrupted_function_goes_on_to_the_same_end(tmp_path: Path) -> None
         call(own.train, mtlgrad.GH(), for_now, ["loss"])
     resumed = call(own.train, mtlgrad.GH(), run_of(tmp_path / "b"), ["loss"])
     assert [(one.step, one.metrics) for one in resumed.curve] == [(one.step, one.metrics) for one in whole.curve]
+    assert resumed.decisions == whole.decisions
+    assert (resumed.steps, resumed.skipped) == (whole.steps, whole.skipped)
 
 
 @pytest.mark.parametrize(
