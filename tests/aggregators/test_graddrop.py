@@ -119,7 +119,7 @@ def test_balancer_says_where_features_are_missing() -> None:
     with pytest.raises(ValueError, match="features=z"):
         balancer.backward(losses(head, z))
     with pytest.raises(ValueError, match="one representation, got 2"):
-        balancer.backward(losses(head, z), features=[z, z])
+        balancer.backward(losses(head, z), features=[z, trunk(x)])
     with pytest.raises(ValueError, match=r"accumulate\(\)"):
         balancer.accumulate(losses(head, z))
     with pytest.raises(ValueError, match="groups=.*representation"):

@@ -18,7 +18,7 @@ from PIL import Image
 import mtlgrad
 from mtlgrad.compare.loop import Event, train
 from mtlgrad.compare.problem import Phase
-from mtlgrad.compare.registry import make_problem, problem_class
+from mtlgrad.compare.registry import find_problem, make_problem
 from tasks.detection import Detection, data
 from tasks.detection import task as module
 from tasks.detection.decoding import Found
@@ -62,8 +62,8 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
 
 
 def test_known_by_name() -> None:
-    assert problem_class("detection", PROBLEMS) is Detection
-    task = make_problem("detection", {"steps": 7, "model": "dssd321"}, PROBLEMS)
+    assert find_problem("detection", PROBLEMS) is Detection
+    task = make_problem(Detection, {"steps": 7, "model": "dssd321"})
     assert task.total_steps == 7
     assert task.options["model"] == "dssd321"
 
