@@ -16,6 +16,7 @@ from rich.console import Console
 from mtlgrad import Method
 from mtlgrad.compare.beside import Beside
 from mtlgrad.compare.environment import versions
+from mtlgrad.compare.leftovers import tidy
 from mtlgrad.compare.progress import display
 from mtlgrad.compare.registry import Registry, located
 from mtlgrad.compare.report.page import write_report
@@ -119,6 +120,7 @@ def carry_out(
         return 130
     except SchedulerError as error:
         raise SuiteError(str(error)) from error
+    tidy(jobs_for(unfold(chosen, read())))
     publish(folder, whole, console, beside)
     if failed:
         print(

@@ -218,6 +218,28 @@ def test_a_run_that_kills_its_process_once_is_made_up_for(here: Path) -> None:
     }
 
 
+def test_what_killed_processes_leave_goes_with_the_next_command(here: Path) -> None:
+    arguments = ["compare", str(here / "own.toml"), "--out", str(here), "--jobs", "1"]
+    assert main(arguments) == 0
+    folder = here / "own"
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    gone, living = holder(pid=2**22 + 1), holder(pid=psutil.Process().parent().pid)  # type: ignore[union-attr]
+    living["begun"] = psutil.Process(living["pid"]).create_time()
+    left = {
+        "claims/all--gh--seed0.json": json.dumps(gone),
+        "live/all--gh--seed1.json": "{}",
+        "live/all--gh--seed1.json.12.tmp": "{",
+        "checkpoints/all--gh--seed0-0123456789abcdef-0123456789ab.pt.12.tmp": "half",
+        "runs/all--sum--seed0.json.12.tmp": "{",
+    }
+    kept = {"claims/all--mine--seed0.json": json.dumps(living), "live/all--mine--seed0.json": "{}"}
+    for name, text in {**left, **kept}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    assert main(arguments) == 0
+    assert {path for path in folder.rglob("*") if path.is_file()} == before | {folder / name for name in kept}
+
+
 POINTS = int(os.environ.get("MTLGRAD_KILLS", "2"))
 """How many times the launcher is killed."""
 
