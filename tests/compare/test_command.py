@@ -330,3 +330,10 @@ def test_the_report_stands_alone(suite_file: Path, out: Path) -> None:
     for label in ("GH++ rotation", "tuned weights: ", "slow"):
         assert label in page.text
     assert source.count("iVBORw0KGgo=") == 2  # the exhibit that all methods share is shown once per arm
+
+
+@pytest.mark.parametrize("option", ["", "--names"])
+def test_a_reader_that_has_read_enough_is_told_nothing(option: str) -> None:
+    script = f"{sys.executable} -m mtlgrad.compare methods {option} | true"
+    found = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert found.stderr == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +47,8 @@ def main(
     Returns
     -------
     int
-        The exit code: 0, 1 when a run failed, 2 for a request that cannot be met, 130 after Ctrl-C.
+        The exit code: 0, 1 when a run failed or the reader of the output is gone, 2 for a request that cannot be met,
+        130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog=prog, description="Comparisons of gradient aggregation.")
     parser.set_defaults(problems=dict(problems or {}), suites=suites, beside=beside)
@@ -55,7 +57,12 @@ def main(
         module.add_arguments(named.add_parser(name, help=module.HELP, description=module.HELP.capitalize() + "."))
     args = parser.parse_args(argv)
     try:
-        return int(commands[args.command].run(args))
+        code = int(commands[args.command].run(args))
+        sys.stdout.flush()  # here, where a reader that has gone can still be told from a failure
+    except BrokenPipeError:  # `mtlgrad methods | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its exit goes nowhere
+        return 1  # as Rich ends there
     except SuiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return code
