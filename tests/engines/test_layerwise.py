@@ -21,7 +21,7 @@ from mtlgrad.testing import jacobians
 from tests.engines.comparing import METHODS, TASKS, assert_same, balancer, both
 from tests.engines.models import MODELS, Awkward, heads
 
-REFUSED = {"reversed gradient": "ReversalBackward", "weight both ways": "by rows", "functional call": ""}
+REFUSED = {"reversed gradient": "ReversalBackward", "weight both ways": "by rows", "weight norm": "by rows", "functional call": ""}
 """Models that are left to one pass a task, and the reason that is given."""
 
 pytestmark = pytest.mark.parametrize("kernels", [False, True], ids=["by price", "kernels"])
@@ -179,10 +179,11 @@ def test_one_loss_a_sample_takes_one_pass() -> None:
 
 def test_nothing_is_left_of_a_step() -> None:
     model, own = MODELS["plain"](torch.float64), heads(2, torch.float64)
-    made = balancer(Layerwise, mtlgrad.GH(), model.trunk)
+    made = Balancer(mtlgrad.GH(), model.trunk)
     z = model.forward()
     seen = weakref.ref(z)
     made.backward({"t0": own[0](z).sum(), "t1": own[1](z).square().sum()})
+    assert made.engine is not None and made.engine.name == "layer by layer"
     del z
     gc.collect()
     assert seen() is None

@@ -35,7 +35,8 @@ class Layerwise(Engine):
 
     def __init__(self) -> None:
         self._planned: tuple[weakref.ref[Call], Plan | str] | None = None
-        self._disjoint = True  # until losses have met in a sample: then one pass for all is not tried again
+        # Numbers of losses that met in a sample, or above layers that mix samples: one pass is not tried again for them.
+        self._met: set[int] = set()
 
     def refuses(self, call: Call) -> str | None:
         if not isinstance(call.method, GramAggregator):
@@ -89,7 +90,9 @@ class Layerwise(Engine):
         keep = call.retain_graph or whole
         if planned.cut is None:
             return several_passes(planned, call.losses, leaves=leaves, accept=accumulate, keep=keep)
-        gathered, self._disjoint = one_pass(planned, call.losses, leaves=leaves, accept=accumulate, keep=keep)
+        gathered, disjoint = one_pass(planned, call.losses, leaves=leaves, accept=accumulate, keep=keep)
+        if not disjoint:
+            self._met.add(len(call.losses))
         return gathered
 
     def _plan(self, call: Call) -> Plan | str:
@@ -97,8 +100,10 @@ class Layerwise(Engine):
         if self._planned is None or self._planned[0]() is not call:
             m = len(call.losses)
             # To see whose samples are whose the host looks at values, which a pair on an accelerator need not wait for.
-            looks = m > 1 and self._disjoint and (m > 2 or call.values.is_cpu)
+            looks = m > 1 and m not in self._met and (m > 2 or call.values.is_cpu)
             found = plan(call.losses, call.trainable, together=looks)
+            if looks and (isinstance(found, str) or found.cut is None):
+                self._met.add(m)
             self._planned = weakref.ref(call, self._forget), found
         return self._planned[1]
 

@@ -31,6 +31,8 @@ class Part:
     uses: Sequence[Use]
     way: Way
     price: float
+    formed: float
+    """The price of one whole pass a task, as far as this parameter goes."""
 
 
 @dataclass(frozen=True)
@@ -67,53 +69,52 @@ def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) 
     if graph.opaque:
         return f"{graph.opaque} may use parameters where the graph does not show it"
     reached = [(index, p) for index, p in enumerate(shared) if p.requires_grad and id(p) in graph.leaves]
-    known = [uses(graph, p) for _, p in reached]
-    if not any(known):
-        return "no shared parameter is used in a way whose gradient is known by rows"
+    # Vectors have their gradients formed in every case but one pass for all: the walk is not spent on them in vain.
+    known = [uses(graph, p) if together or p.dim() > 1 else [] for _, p in reached]
+    matrices = any(found and found[0].kind != "sum" for found in known)
+    if not matrices and not (together and all(known)):
+        return "no shared matrix is used in a way whose gradient is known by rows"
     through = sum(_passes(known))
     parts = [_part(index, p, found, m) for (index, p), found in zip(reached, known, strict=True)]
-    plain = m * through + sum(_formed(p, found, m) for (_, p), found in zip(reached, known, strict=True))
+    plain = m * through + sum(part.formed for part in parts)
     best = Plan(graph, parts, m * through + sum(part.price for part in parts), plain)
+    if not together or not all(known):
+        return best
     if not best.pays:
-        best = replace(best, parts=[replace(part, way="autograd") for part in parts], price=plain)
-    if together and all(known):
-        owned = [_part_of_one_pass(index, p, found, m) for (index, p), found in zip(reached, known, strict=True)]
-        price = through + sum(part.price for part in owned)
-        if price < best.price:
-            live = above(graph, [graph.leaves[id(p)] for _, p in reached])
-            for cut in bottlenecks(graph, live):
-                if keeps_samples_apart(graph, cut, live):
-                    return Plan(graph, parts, price, plain, cut, owned)
+        best = Plan(graph, [replace(part, way="autograd") for part in parts], plain, plain)
+    owned = [_part_of_one_pass(part, m) for part in parts]
+    price = through + sum(part.price for part in owned)
+    if price < best.price:
+        live = above(graph, [graph.leaves[id(p)] for _, p in reached])
+        for cut in bottlenecks(graph, live):
+            if keeps_samples_apart(graph, cut, live):
+                return Plan(graph, best.parts, price, plain, cut, owned)
     return best
 
 
 def _part(index: int, parameter: Tensor, found: Sequence[Use], m: int) -> Part:
     """With one pass a task, through the layers' outputs only where that pays."""
-    formed = _formed(parameter, found, m)
-    if found and found[0].kind != "sum":
-        kernel = products.price_of_kernel(*_sizes(found), m, lookup=found[0].kind == "lookup")
-        if kernel < formed:
-            return Part(index, parameter, found, "kernel", kernel)
-    return Part(index, parameter, found, "autograd", formed)
-
-
-def _formed(parameter: Tensor, found: Sequence[Use], m: int) -> float:
-    """The price of one whole pass a task, as far as this parameter goes."""
     if not found:
-        return m * products.PRICE_OF_AN_ENTRY * parameter.numel()
-    return products.price_of_gradients(*_sizes(found), m, lookup=found[0].kind == "lookup")
-
-
-def _part_of_one_pass(index: int, parameter: Tensor, found: Sequence[Use], m: int) -> Part:
-    """With one pass for all: every row is of one task."""
-    if found[0].kind == "sum":
-        return Part(index, parameter, found, "rows", m * products.PRICE_OF_AN_ENTRY * parameter.numel())
+        formed = m * products.PRICE_OF_AN_ENTRY * parameter.numel()
+        return Part(index, parameter, found, "autograd", formed, formed)
     sizes, lookup = _sizes(found), found[0].kind == "lookup"
+    formed = products.price_of_gradients(*sizes, m, lookup=lookup)
+    if found[0].kind != "sum":
+        kernel = products.price_of_kernel(*sizes, m, lookup=lookup)
+        if kernel < formed:
+            return Part(index, parameter, found, "kernel", kernel, formed)
+    return Part(index, parameter, found, "autograd", formed, formed)
+
+
+def _part_of_one_pass(part: Part, m: int) -> Part:
+    """With one pass for all: every row is of one task."""
+    kind = part.uses[0].kind
+    if kind == "sum":
+        return replace(part, way="rows", price=m * products.PRICE_OF_AN_ENTRY * part.parameter.numel())
+    sizes, lookup = _sizes(part.uses), kind == "lookup"
     kernel = products.price_of_kernel(*sizes, 1, lookup=lookup)
     rows = products.price_of_owned_gradients(*sizes, m, lookup=lookup)
-    if kernel < rows:
-        return Part(index, parameter, found, "kernel", kernel)
-    return Part(index, parameter, found, "rows", rows)
+    return replace(part, way="kernel", price=kernel) if kernel < rows else replace(part, way="rows", price=rows)
 
 
 def _passes(known: Sequence[Sequence[Use]]) -> list[float]:
