@@ -31,6 +31,7 @@ pytestmark = pytest.mark.parametrize("kernels", [False, True], ids=["by price", 
 def eager(kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small models are worth it here; `kernels`: and a kernel is never too dear."""
     monkeypatch.setattr(planning, "_WORTH", -1e18)
+    monkeypatch.setattr(planning, "_SHARE", -1e18)
     if kernels:
         monkeypatch.setattr(products, "price_of_kernel", lambda *sizes, lookup=False: -1.0)
 

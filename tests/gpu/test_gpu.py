@@ -38,6 +38,7 @@ def losses_of(trunk: nn.Module, own: nn.ModuleList, x: Tensor) -> dict[str, Tens
 @pytest.mark.parametrize("method", [mtlgrad.GH(), mtlgrad.PCGrad(), mtlgrad.MGDA()], ids=lambda m: m.name)
 def test_a_step_equals_the_hosts(engine: type[Engine], method: mtlgrad.Method, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "_WORTH", -1e18)
+    monkeypatch.setattr(planning, "_SHARE", -1e18)
     monkeypatch.setattr(planning, "_WORTH_ON_ACCELERATOR", -1e18)
     trunk, own, x = model()
     found = []
@@ -59,6 +60,7 @@ def test_two_tasks_never_make_the_host_wait(
 ) -> None:
     assert method.traits.closed_form_pair
     monkeypatch.setattr(planning, "_WORTH", -1e18)
+    monkeypatch.setattr(planning, "_SHARE", -1e18)
     monkeypatch.setattr(planning, "_WORTH_ON_ACCELERATOR", -1e18)
     trunk, own, x = model()
     balancer = Balancer(method, trunk)

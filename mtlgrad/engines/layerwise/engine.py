@@ -51,9 +51,7 @@ class Layerwise(Engine):
         if reason is not None:
             return reason
         planned = self._plan(call)
-        if isinstance(planned, str):
-            return planned
-        return None if planned.pays else "it would save no work for layers and batches of these sizes"
+        return planned if isinstance(planned, str) else None
 
     def cost(self, call: Call) -> Cost:
         planned, m = self._plan(call), len(call.losses)
@@ -104,6 +102,9 @@ class Layerwise(Engine):
             found = plan(call.losses, call.trainable, together=looks)
             if looks and (isinstance(found, str) or found.cut is None):
                 self._met.add(m)
+            if isinstance(found, Plan) and not found.pays:
+                # A plan holds the layers' inputs, which the passes of another engine are to free as they go.
+                found = "it would save no work for layers and batches of these sizes"
             self._planned = weakref.ref(call, self._forget), found
         return self._planned[1]
 

@@ -18,6 +18,7 @@ Way = Literal["kernel", "rows", "autograd"]
 """`kernel`: G from inner products of rows; `rows`: each task's gradient from rows; `autograd`: from torch."""
 
 _WORTH = 4e6  # multiply-adds to be saved before the engine's own work, some 100 us of Python, is paid for
+_SHARE = 0.1  # of all multiply-adds, to be saved too: prices are no truer than that
 _WORTH_ON_ACCELERATOR = 1e10  # there the time of small layers is that of the many more calls
 
 
@@ -54,7 +55,7 @@ class Plan:
     @property
     def pays(self) -> bool:
         least = _WORTH if self.parts[0].parameter.is_cpu else _WORTH_ON_ACCELERATOR
-        return self.plain - self.price > least
+        return self.plain - self.price > max(least, _SHARE * self.plain)
 
 
 def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) -> Plan | str:

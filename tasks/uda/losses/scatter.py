@@ -44,13 +44,16 @@ def separability(features: Tensor, labels: Tensor, *, classes: int, ridge: float
         raise ValueError(f"labels holds {len(present)} class(es); allowed: at least 2, or nothing is to be separated")
     centre = rows.mean(axis=0)
     within = np.zeros((rows.shape[1], rows.shape[1]))
-    between = np.zeros_like(within)
+    between = []
     for one in present:
         members = rows[named == one]
         mean = members.mean(axis=0)
         within += (members - mean).T @ (members - mean)
-        between += len(members) * np.outer(mean - centre, mean - centre)
+        between.append(np.sqrt(len(members)) * (mean - centre))
     scale = float(np.trace(within)) / len(within) or 1.0
     within[np.diag_indices_from(within)] += ridge * scale
-    eigenvalues = scipy.linalg.eigvalsh(between, within)
+    # S_b = B B' for B [D, K]: the eigenvalues other than 0 are those of B' S_w^-1 B, which is K by K.
+    columns = np.stack(between, axis=1)
+    whitened = scipy.linalg.solve_triangular(np.linalg.cholesky(within), columns, lower=True)
+    eigenvalues = np.linalg.eigvalsh(whitened.T @ whitened)
     return float(eigenvalues[::-1][: classes - 1].clip(min=0).sum())
