@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ def take_turns(
     seconds_per_turn: float = 0.0,
     before_each: Callable[[], object] = lambda: None,
 ) -> Times:
-    """Time every contender once a round, in rotating order, after two rounds that are not counted.
+    """Time every contender once a round, after two rounds that are not counted.
+
+    The order is drawn anew for every round, the same on every call: caches and memory are as the last turn left them, and
+    nobody is to come after the same contender each time.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ def take_turns(
     >>> ratio(times, "b", "a").median > 1
     True
     """
-    names = list(contenders)
+    names, order = list(contenders), random.Random(0)
     repeats = {name: _repeats(contenders[name], seconds_per_turn, before_each) for name in names}
     times: Times = {name: [] for name in names}
     collecting = gc.isenabled()
@@ -62,8 +66,7 @@ def take_turns(
     gc.disable()
     try:
         for k in range(-2, rounds):
-            shift = k % len(names)
-            for name in names[shift:] + names[:shift]:
+            for name in order.sample(names, len(names)):
                 before_each()
                 call, count = contenders[name], repeats[name]
                 start = time.perf_counter()
