@@ -40,8 +40,8 @@ def take_turns(
 ) -> Times:
     """Time every contender once a round, after two rounds that are not counted.
 
-    The order is drawn anew for every round, the same on every call: caches and memory are as the last turn left them, and
-    nobody is to come after the same contender each time.
+    The order is drawn anew for every round, the same on every call: caches and memory are as the last turn left them,
+    and nobody is to come after the same contender each time.
 
     Parameters
     ----------

@@ -21,7 +21,12 @@ from mtlgrad.testing import jacobians
 from tests.engines.comparing import METHODS, TASKS, assert_same, balancer, both
 from tests.engines.models import MODELS, Awkward, heads
 
-REFUSED = {"reversed gradient": "ReversalBackward", "weight both ways": "by rows", "weight norm": "by rows", "functional call": ""}
+REFUSED = {
+    "reversed gradient": "ReversalBackward",
+    "weight both ways": "by rows",
+    "weight norm": "by rows",
+    "functional call": "",
+}
 """Models that are left to one pass a task, and the reason that is given."""
 
 pytestmark = pytest.mark.parametrize("kernels", [False, True], ids=["by price", "kernels"])
@@ -184,7 +189,8 @@ def test_nothing_is_left_of_a_step() -> None:
     z = model.forward()
     seen = weakref.ref(z)
     made.backward({"t0": own[0](z).sum(), "t1": own[1](z).square().sum()})
-    assert made.engine is not None and made.engine.name == "layer by layer"
+    assert made.engine is not None
+    assert made.engine.name == "layer by layer"
     del z
     gc.collect()
     assert seen() is None

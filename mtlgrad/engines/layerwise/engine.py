@@ -35,7 +35,7 @@ class Layerwise(Engine):
 
     def __init__(self) -> None:
         self._planned: tuple[weakref.ref[Call], Plan | str] | None = None
-        # Numbers of losses that met in a sample, or above layers that mix samples: one pass is not tried again for them.
+        # Numbers of losses that met in a sample, or above layers that mix samples: one pass is not tried again.
         self._met: set[int] = set()
 
     def refuses(self, call: Call) -> str | None:

@@ -96,7 +96,7 @@ def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) 
 def _part(index: int, parameter: Tensor, found: Sequence[Use], m: int) -> Part:
     """With one pass a task, through the layers' outputs only where that pays."""
     if not found:
-        formed = m * products.PRICE_OF_AN_ENTRY * parameter.numel()
+        formed = float(m * products.PRICE_OF_AN_ENTRY * parameter.numel())
         return Part(index, parameter, found, "autograd", formed, formed)
     sizes, lookup = _sizes(found), found[0].kind == "lookup"
     formed = products.price_of_gradients(*sizes, m, lookup=lookup)
