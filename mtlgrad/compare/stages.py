@@ -12,9 +12,11 @@ from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 from mtlgrad.compare.controls import NOISE_FLOOR, equal_time, frozen, tasks_of
+from mtlgrad.compare.registry import make_method
 from mtlgrad.compare.schema import Identity, Run
 from mtlgrad.compare.suite import MethodRow, Suite
 from mtlgrad.compare.tuning import Chosen, best_of, scores_of_trials, space_of, trials_of
+from mtlgrad.scalarizers.fixed import Fixed, Mean, Sum
 from mtlgrad.spaces import Simplex
 
 TUNED = "{} (tuned)"
@@ -191,7 +193,7 @@ class _Stage:
         for row in rows:
             if row.label == baseline:
                 continue
-            if "frozen" in self.declared.controls:
+            if "frozen" in self.declared.controls and not _is_constant(row):
                 chosen = self._from_runs(row, lambda runs, arm: frozen(runs))
                 if chosen:
                     found.append(
@@ -230,3 +232,9 @@ class _Stage:
         """The runs of a cell, in the order of the seeds; None unless all are there."""
         runs = {run.seed: run for run in self.by_cell.get((arm, label), [])}
         return [runs[seed] for seed in seeds] if all(seed in runs for seed in seeds) else None
+
+
+def _is_constant(row: MethodRow) -> bool:
+    """Whether the row's weights are the same in every step, so that a frozen twin would be the same run again."""
+    chosen = next((one.args for one in row.chosen.values() if one.args), {})
+    return isinstance(make_method(row.method, {**row.args, **chosen}), Sum | Mean | Fixed)

@@ -117,6 +117,15 @@ def test_a_frozen_twin_has_the_average_weights_and_is_judged_against_its_method(
     assert row.verdicts["accuracy"].baseline == "CAGrad (tuned)"
 
 
+def test_constant_weights_are_their_own_twin(tmp_path: Path) -> None:
+    declared = SUITE[: SUITE.index("controls")] + 'controls = ["frozen"]' + SUITE[SUITE.index("\n\n[[arms]]") :]
+    row = '\n[[methods]]\nlabel = "half"\nmethod = "fixed"\nchosen = { plain = { args = { weights = [0.5, 1.5] } } }\n'
+    (tmp_path / "twins.toml").write_text(declared + row, encoding="utf-8")
+    assert main(["compare", str(tmp_path / "twins.toml"), "--out", str(tmp_path), "--jobs", "1"]) == 0
+    labels = {read_run(path).label for path in (tmp_path / "tuned" / "runs").glob("*.json")}
+    assert labels == {"sum", "CAGrad", "half", "frozen CAGrad"}
+
+
 def test_the_noise_floor_is_the_baseline_in_everything_but_its_rounding(runs: dict[str, list[Run]]) -> None:
     for floor, base in zip(runs["noise floor"], runs["sum (tuned)"], strict=True):
         assert floor.problem_options == base.problem_options
