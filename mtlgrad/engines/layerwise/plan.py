@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -22,8 +22,7 @@ _SHARE = 0.1  # of all multiply-adds, to be saved too: prices are no truer than 
 _WORTH_ON_ACCELERATOR = 1e10  # there the time of small layers is that of the many more calls
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One shared parameter that the losses depend on."""
 
     index: int
@@ -82,7 +81,7 @@ def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) 
     if not together or not all(known):
         return best
     if not best.pays:
-        best = Plan(graph, [replace(part, way="autograd") for part in parts], plain, plain)
+        best = Plan(graph, [part._replace(way="autograd") for part in parts], plain, plain)
     owned = [_part_of_one_pass(part, m) for part in parts]
     price = through + sum(part.price for part in owned)
     if price < best.price:
@@ -111,11 +110,11 @@ def _part_of_one_pass(part: Part, m: int) -> Part:
     """With one pass for all: every row is of one task."""
     kind = part.uses[0].kind
     if kind == "sum":
-        return replace(part, way="rows", price=m * products.PRICE_OF_AN_ENTRY * part.parameter.numel())
+        return part._replace(way="rows", price=m * products.PRICE_OF_AN_ENTRY * part.parameter.numel())
     sizes, lookup = _sizes(part.uses), kind == "lookup"
     kernel = products.price_of_kernel(*sizes, 1, lookup=lookup)
     rows = products.price_of_owned_gradients(*sizes, m, lookup=lookup)
-    return replace(part, way="kernel", price=kernel) if kernel < rows else replace(part, way="rows", price=rows)
+    return part._replace(way="kernel", price=kernel) if kernel < rows else part._replace(way="rows", price=rows)
 
 
 def _passes(known: Sequence[Sequence[Use]]) -> list[float]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +20,7 @@ from mtlgrad.engines.graph import Graph, Node, hooked, shape_of
 Kind = Literal["product", "lookup", "sum"]
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """One place where one parameter enters the forward pass."""
 
     node: Node
@@ -35,7 +33,7 @@ class Use:
     outer: int
     """Entries of a row of output gradients."""
     left: Callable[[], Tensor] | None
-    """[rows, inner] inputs of the layer, or [rows] indices; None for `sum`. Usable after the graph was freed."""
+    """[rows, inner] inputs of the layer, or [rows] indices; None for `sum`. Asked for while the graph is whole."""
     right: Callable[[Tensor], Tensor]
     """Gradient at the output to [rows, outer]; rows stay in the order of the batch."""
     shaped: Callable[[Tensor], Tensor]
@@ -54,7 +52,7 @@ class Use:
 def uses(graph: Graph, parameter: Tensor) -> list[Use]:
     """Every use of `parameter` that the losses depend on, all of one kind; none if one of them is not known.
 
-    What the graph has saved is read here; nothing is copied.
+    Their shapes are looked at; of what the graph has saved only what `right` needs is read, and nothing is copied.
     """
     try:
         found = _uses(graph, parameter)
@@ -89,10 +87,9 @@ def _linear(node: Node, argument: int, parameter: Tensor, transposed: bool = Fal
     if not wanted or parameter.dim() != 2 or hooked(node, name):
         return None
     outer, inner = parameter.shape if transposed else parameter.shape[::-1]
-    x = _saved(node, name)
     return Use(
         node, "product", shape[0], inner, outer,
-        left=lambda: x,
+        left=lambda: _saved(node, name),
         right=lambda d: d,
         shaped=(lambda g: g) if transposed else (lambda g: g.T), turned=not transposed,
     )  # fmt: skip
@@ -121,11 +118,11 @@ def _convolution(node: Node, argument: int, parameter: Tensor) -> Use | None:
     def pair(values: Sequence[int], neutral: int) -> tuple[int, ...]:
         return (neutral, *values) if flat else tuple(values)
 
-    x = _saved(node, "input").unsqueeze(2) if flat else _saved(node, "input")
     kernel, dilation = pair(parameter.shape[2:], 1), pair(node._saved_dilation, 1)
     padding, stride = pair(node._saved_padding, 0), pair(node._saved_stride, 1)
 
     def left() -> Tensor:
+        x = _saved(node, "input").unsqueeze(2) if flat else _saved(node, "input")
         patches: Tensor = F.unfold(x, kernel, dilation, padding, stride)
         rows: Tensor = patches.transpose(1, 2).reshape(-1, patches.shape[1])
         return rows
@@ -141,9 +138,10 @@ def _embedding(node: Node, argument: int, parameter: Tensor) -> Use | None:
     shape = shape_of(node)
     if argument != 0 or node._saved_scale_grad_by_freq or node._saved_sparse or hooked(node, "indices"):
         return None
-    padding, indices = node._saved_padding_idx, _saved(node, "indices").reshape(-1)
+    padding = node._saved_padding_idx
 
     def left() -> Tensor:
+        indices = _saved(node, "indices").reshape(-1)
         return torch.where(indices == padding, -1, indices)  # the row of the padding learns nothing
 
     table, width = parameter.shape
