@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtlgrad.compare.checks import integer, number, one_of
 from mtlgrad.compare.checks import seed as check_seed
-from mtlgrad.compare.problem import Phase, Problem
+from mtlgrad.compare.problem import Outline, Phase, Problem
 from tasks.networks import evaluating
 from tasks.pictures import png
 from tasks.sampling import stream_seed
@@ -126,6 +126,10 @@ class UDA(Problem):
             number("lr", self.lr, positive=True)
         if self.weight_decay is not None:
             number("weight_decay", self.weight_decay)
+
+    @property
+    def outlines(self) -> dict[str, Outline]:
+        return {name: Outline(2) for name in SYSTEMS[self.method].pairs}
 
     @property
     def total_steps(self) -> int:

@@ -75,7 +75,7 @@ class Gathered:
         for k, rows in self.rows.items():
             if first <= k < last:
                 yield k, rows.combine(weights, gram)
-        inside = [k for k, part in enumerate(self.parts) if first <= part.index < last]
+        inside = [k for k, part in enumerate(self.parts) if first <= part.number < last]
         if not inside:
             return
         flat = combine(weights, self._columns(first, last), gram)
@@ -87,11 +87,11 @@ class Gathered:
             start += part.parameter.numel()
             if k not in untouched:
                 shaped = part.uses[0].shaped(piece.view(part.uses[0].raw)) if part.way == "rows" else piece
-                yield part.index, shaped.reshape(part.parameter.shape).to(part.parameter.dtype)
+                yield part.number, shaped.reshape(part.parameter.shape).to(part.parameter.dtype)
 
     def _columns(self, first: int, last: int) -> Tensor:
-        sizes = [part.parameter.numel() if part.index < last else 0 for part in self.parts]
-        start = sum(size for part, size in zip(self.parts, sizes, strict=True) if part.index < first)
+        sizes = [part.parameter.numel() if part.number < last else 0 for part in self.parts]
+        start = sum(size for part, size in zip(self.parts, sizes, strict=True) if part.number < first)
         return self.formed.matrix[:, start : sum(sizes)]
 
 
@@ -209,7 +209,7 @@ class _Collector:
             if known:
                 rights += [None] * (self._m - len(rights))
                 zero = torch.zeros_like(known[0])
-                rows[part.index] = Rows(part, left, [zero if right is None else right for right in rights])
+                rows[part.number] = Rows(part, left, [zero if right is None else right for right in rights])
         return Gathered(self._m, rows, self._formed, self._gradients)
 
 
@@ -261,7 +261,7 @@ def _owned(parts: Sequence[Part], lefts: Mapping[Use, Tensor], found: Gradients,
         of_rows = _joined([owners.repeat_interleave(use.rows // len(owners)) for use in met])
         if part.way == "kernel":
             assert left is not None
-            gathered[part.index] = Rows(part, left, [right], of_rows)
+            gathered[part.number] = Rows(part, left, [right], of_rows)
         else:
             own = products.gradients_of_owned_rows(left, right, of_rows, m, met[0].inner)
             pieces.append(own.view(m, *part.parameter.shape))  # turned to its shape when it is read

@@ -25,7 +25,7 @@ _WORTH_ON_ACCELERATOR = 1e10  # there the time of small layers is that of the ma
 class Part(NamedTuple):
     """One shared parameter that the losses depend on."""
 
-    index: int
+    number: int
     """Among the shared ones."""
     parameter: Tensor
     uses: Sequence[Use]

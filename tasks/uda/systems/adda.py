@@ -31,7 +31,7 @@ class ADDA(System):
     shared = "nothing: the target's generator has one loss"
     defaults: ClassVar = {"hidden": 256}
     published = Recipe("adam", lr=2e-4, schedule="constant", weight_decay=2.5e-5)
-    pair = False
+    pairs = ()
     source_first = 0.5
 
     def build(self) -> None:

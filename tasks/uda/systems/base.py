@@ -80,8 +80,8 @@ class System(ABC):
     """The optimizer of its paper on the backbones of its paper."""
     source_first: ClassVar[float] = 0.0
     """The share of a run that trains a backbone from scratch on the source alone, before adaptation begins."""
-    pair: ClassVar[bool] = True
-    """Whether it has two losses on shared parameters."""
+    pairs: ClassVar[tuple[str, ...]] = ("adapt",)
+    """The phases in which two losses meet on shared parameters, those of all variants."""
     transformer: ClassVar[bool] = False
     """Whether the backbone has to be a transformer."""
 

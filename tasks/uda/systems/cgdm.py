@@ -33,6 +33,7 @@ class CGDM(MCD):
     shared = "generator"
     variants: ClassVar = {"principled": "the generator's step C holds both tasks"}
     defaults: ClassVar = {"tradeoff": 5.0, "generator_steps": 2, "gradient": 0.1, "period": 50}
+    pairs = ("C",)
     published = Recipe("adam", lr=2e-4, schedule="constant", weight_decay=5e-4)
 
     def build(self) -> None:

@@ -51,6 +51,7 @@ class DWL(System):
     }
     # the paper repeats 8 times and weighs the domain loss .2
     defaults: ClassVar = {"repeats": 2, "domain": 0.2, "tradeoff": 5.0, "target": 2.0, "hidden": 256, "period": 50}
+    pairs = ("G",)
     published = Recipe("adam", lr=2e-4, schedule="constant", weight_decay=5e-4)
 
     def build(self) -> None:

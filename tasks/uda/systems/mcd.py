@@ -44,6 +44,7 @@ class MCD(System):
         "released": "the pair is CE(s) and -d(t) in step B, where only the classifiers are stepped, by whole losses",
     }
     defaults: ClassVar = {"tradeoff": 5.0, "generator_steps": 2}
+    pairs: ClassVar[tuple[str, ...]] = ("B", "C")
     published = Recipe("adam", lr=2e-4, schedule="constant", weight_decay=5e-4)
 
     def build(self) -> None:

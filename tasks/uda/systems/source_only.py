@@ -20,7 +20,7 @@ class SourceOnly(System):
     alignment = "none"
     classification = "CE(s), the one loss"
     shared = "nothing: there is one task"
-    pair = False
+    pairs = ()
     published = Recipe("sgd", lr=0.01, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=1e-3, trunk=0.1)
 
     def build(self) -> None:

@@ -29,6 +29,7 @@ class SymNets(System):
     classification = "category-level confusion on the source, in the generator's step"
     shared = "generator"
     defaults: ClassVar = {"tradeoff": 1.0}
+    pairs = ("generator",)
     published = Recipe("sgd", lr=0.01, schedule="inverse", momentum=0.9, weight_decay=1e-4, trunk=0.1)
 
     def build(self) -> None:
