@@ -18,17 +18,19 @@ from benchmarks.__main__ import main
 from benchmarks.timing import Quartiles, Times, ratio, take_turns
 
 
-def test_turns_rotate_and_warm_up_is_not_counted() -> None:
+def test_turns_are_drawn_and_warm_up_is_not_counted() -> None:
     order: list[str] = []
     names = ("a", "b", "c")
     contenders = {name: (lambda name=name: order.append(name)) for name in names}  # type: ignore[misc]
-    times = take_turns(contenders, rounds=4, before_each=lambda: order.append("."))
-    assert [len(times[name]) for name in names] == [4, 4, 4]
+    times = take_turns(contenders, rounds=10, before_each=lambda: order.append("."))
+    assert [len(times[name]) for name in names] == [10, 10, 10]
     calls = [name for name in order if name != "."]
-    assert len(calls) == 3 * 6, "two rounds more than are counted"
-    firsts = calls[::3]
-    assert set(firsts) == set(names), "each goes first in turn"
-    assert order[::2] == ["."] * 18, "prepared before each turn"
+    assert len(calls) == 3 * 12, "two rounds more than are counted"
+    assert all(set(calls[k : k + 3]) == set(names) for k in range(0, 36, 3)), "once a round each"
+    assert set(calls[::3]) == set(names), "each goes first at times"
+    after = {name: {one for one, other in zip(calls, calls[1:], strict=False) if other == name} for name in names}
+    assert all(len(after[name] - {name}) == 2 for name in names), "nobody always comes after the same contender"
+    assert order[::2] == ["."] * 36, "prepared before each turn"
 
 
 def test_ratio_is_taken_within_rounds() -> None:

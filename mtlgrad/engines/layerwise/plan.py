@@ -72,7 +72,7 @@ def plan(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) 
     # Vectors have their gradients formed in every case but one pass for all: the walk is not spent on them in vain.
     known = [uses(graph, p) if together or p.dim() > 1 else [] for _, p in reached]
     matrices = any(found and found[0].kind != "sum" for found in known)
-    if not matrices and not (together and all(known)):
+    if not matrices and not (together and known and all(known)):
         return "no shared matrix is used in a way whose gradient is known by rows"
     through = sum(_passes(known))
     parts = [_part(index, p, found, m) for (index, p), found in zip(reached, known, strict=True)]
