@@ -40,8 +40,8 @@ def take_turns(
 ) -> Times:
     """Time every contender once a round, after two rounds that are not counted.
 
-    The order is drawn anew for every round, the same on every call: caches and memory are as the last turn left them,
-    and nobody is to come after the same contender each time.
+    Each goes first in turn, and the order of the others is drawn anew for every round, the same on every call: caches
+    and memory are as the last turn left them, and nobody is to come after the same contender each time.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ def take_turns(
     gc.disable()
     try:
         for k in range(-2, rounds):
-            for name in order.sample(names, len(names)):
+            first = names[k % len(names)]
+            for name in [first, *order.sample([one for one in names if one != first], len(names) - 1)]:
                 before_each()
                 call, count = contenders[name], repeats[name]
                 start = time.perf_counter()

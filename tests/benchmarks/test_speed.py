@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -27,8 +28,8 @@ def test_turns_are_drawn_and_warm_up_is_not_counted() -> None:
     calls = [name for name in order if name != "."]
     assert len(calls) == 3 * 12, "two rounds more than are counted"
     assert all(set(calls[k : k + 3]) == set(names) for k in range(0, 36, 3)), "once a round each"
-    assert set(calls[::3]) == set(names), "each goes first at times"
-    after = {name: {one for one, other in zip(calls, calls[1:], strict=False) if other == name} for name in names}
+    assert set(calls[::3]) == set(names), "each goes first in turn"
+    after = {name: {one for one, other in itertools.pairwise(calls) if other == name} for name in names}
     assert all(len(after[name] - {name}) == 2 for name in names), "nobody always comes after the same contender"
     assert order[::2] == ["."] * 36, "prepared before each turn"
 
