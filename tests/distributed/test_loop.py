@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +34,30 @@ def test_the_curve_is_that_of_whole_batches(ranks: Found, alone: dict[str, Any],
     for (_, metrics), (_, whole) in zip(first, wanted, strict=True):
         assert metrics == pytest.approx(whole, rel=1e-4, abs=1e-5)
     assert wanted[0][1] != wanted[-1][1]  # a curve at all
+
+
+def test_accelerate_launch_gives_the_same_curve(tmp_path: Path, alone: dict[str, Any]) -> None:
+    # --multi_gpu is how the command is told to start several processes on one machine: without a GPU they meet by gloo.
+    command = ["launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    module = ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "tests.distributed.launched", str(tmp_path)]
+    started = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.accelerate_cli", *command, *module],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert started.returncode == 0, started.stderr[-3000:]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
+    assert first == second
+    assert first["processes"] == 2
+    for name, (status, curve) in first["histories"].items():
+        assert status == "ok"
+        for (step, metrics), (at, whole) in zip(curve, alone[name][1], strict=True):
+            assert step == at
+            assert metrics == pytest.approx(whole, rel=1e-4, abs=1e-5)
 
 
 def test_each_process_has_its_own_part(ranks: Found) -> None:
