@@ -63,6 +63,23 @@ def read(losses: Sequence[Tensor]) -> Graph:
     return Graph(roots, users, leaves, opaque)
 
 
+def glance(losses: Sequence[Tensor], nodes: int) -> tuple[object, ...]:
+    """Kinds and shapes of the first nodes below `losses`, at most so many: what tells one graph from the next."""
+    open_nodes: list[Node] = [loss.grad_fn for loss in losses if loss.grad_fn is not None]
+    seen = set(open_nodes)
+    found: list[object] = []
+    for node in open_nodes:  # grows as it is walked, the losses' neighbours first
+        if len(found) >= 2 * nodes:
+            break
+        metadata = node._input_metadata
+        found += [type(node), tuple(metadata[0].shape) if metadata else None]
+        for source, _ in node.next_functions:
+            if source is not None and source not in seen:
+                seen.add(source)
+                open_nodes.append(source)
+    return tuple(found)
+
+
 def shape_of(node: Node) -> tuple[int, ...]:
     """The shape of the first output."""
     return tuple(node._input_metadata[0].shape)

@@ -248,3 +248,31 @@ def test_refusals_say_why() -> None:
     handle = p.register_hook(lambda g: g)
     assert "hook" in reason(mtlgrad.MGDA())
     handle.remove()
+
+
+def test_what_had_no_plan_is_looked_at_again_when_sizes_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def counted(*given: object, **options: object) -> object:
+        looks.append(given)
+        return planning.plan(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(planning, "_WORTH", 1e18)
+    monkeypatch.setattr("mtlgrad.engines.layerwise.engine.plan", counted)
+    trunk, own = nn.Sequential(nn.Linear(6, 5), nn.Tanh()), nn.ModuleList([nn.Linear(5, 1), nn.Linear(5, 1)])
+    made = Balancer(mtlgrad.GH(), trunk)
+
+    def step(samples: int) -> int:
+        z = trunk(torch.randn(samples, 6))
+        made.backward([head(z).square().mean() for head in own])
+        return len(looks)
+
+    assert [step(samples) for samples in (4, 4, 4, 3, 4, 3)] == [1, 1, 1, 2, 2, 2]
+    trunk.append(nn.Linear(5, 5))
+    assert step(4) == 3
+    monkeypatch.setattr(planning, "_WORTH", -1e18)
+    assert made.engine is not None
+    assert made.engine.name == "one pass a task"
+    assert step(5) == 4
+    assert made.engine.name == "layer by layer"
+    assert step(5) == 5  # a plan is of its own step

@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.engines.asking import ask_from_grams, foreseen
 from mtlgrad.engines.base import Call, Cost, Engine, Outcome
+from mtlgrad.engines.graph import glance
 from mtlgrad.engines.layerwise.gather import Gathered, one_pass, several_passes
 from mtlgrad.engines.layerwise.plan import Plan, entries, plan
 from mtlgrad.engines.passes import accumulate, add_to_grad, private_leaves, weighted_pass
 from mtlgrad.engines.processes import Processes
+
+_NOTHING_SAVED = "it would save no work for layers and batches of these sizes"
+_REMEMBERED = 16
 
 
 class Layerwise(Engine):
@@ -37,6 +41,8 @@ class Layerwise(Engine):
         self._planned: tuple[weakref.ref[Call], Plan | str] | None = None
         # Numbers of losses that met in a sample, or above layers that mix samples: one pass is not tried again.
         self._met: set[int] = set()
+        # Reasons why graphs that look so had no plan: for small models the whole look is a few hundredths of the step.
+        self._without: dict[object, str] = {}
 
     def refuses(self, call: Call) -> str | None:
         if not isinstance(call.method, GramAggregator):
@@ -96,17 +102,27 @@ class Layerwise(Engine):
     def _plan(self, call: Call) -> Plan | str:
         """The plan for this very call; it holds the graph, and goes with the call."""
         if self._planned is None or self._planned[0]() is not call:
-            m = len(call.losses)
-            # To see whose samples are whose the host looks at values, which a pair on an accelerator need not wait for.
-            looks = m > 1 and m not in self._met and (m > 2 or call.values.is_cpu)
-            found = plan(call.losses, call.trainable, together=looks)
-            if looks and (isinstance(found, str) or found.cut is None):
-                self._met.add(m)
-            if isinstance(found, Plan) and not found.pays:
-                # A plan holds the layers' inputs, which the passes of another engine are to free as they go.
-                found = "it would save no work for layers and batches of these sizes"
+            # Sizes of the batch are among what is seen; what it overlooks makes a step slower, and never wrong.
+            seen = (*map(id, call.trainable), glance(call.losses, 12 + 4 * len(call.losses)))
+            found: Plan | str | None = self._without.get(seen)
+            if found is None:
+                found = self._new_plan(call)
+                if isinstance(found, str):
+                    if len(self._without) == _REMEMBERED:
+                        self._without.clear()
+                    self._without[seen] = found
             self._planned = weakref.ref(call, self._forget), found
         return self._planned[1]
+
+    def _new_plan(self, call: Call) -> Plan | str:
+        m = len(call.losses)
+        # To see whose samples are whose the host looks at values, which a pair on an accelerator need not wait for.
+        looks = m > 1 and m not in self._met and (m > 2 or call.values.is_cpu)
+        found = plan(call.losses, call.trainable, together=looks)
+        if looks and (isinstance(found, str) or found.cut is None):
+            self._met.add(m)
+        # A plan holds the graph, which the passes of another engine are to free as they go.
+        return found if isinstance(found, str) or found.pays else _NOTHING_SAVED
 
     def _forget(self, _: object) -> None:
         self._planned = None
