@@ -136,6 +136,21 @@ class ByHand(nn.Module):
         return torch.addmm(self.shift, x, self.weight) * self.scale
 
 
+class Modern(nn.Module):
+    """Root-mean-square norms, learned positions, a scale for each channel, and a gate that is a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions, self.gate = nn.Parameter(torch.randn(4, 6)), nn.Parameter(torch.tensor(0.5))
+        self.norm, self.channels = nn.RMSNorm(6), nn.Parameter(torch.randn(1, 4, 1))
+        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.add(x, self.positions, alpha=2.0)
+        x = x + self.gate * self.first(self.norm(x))
+        return self.last(self.channels * x)
+
+
 class Words(nn.Module):
     """An embedding with a padding entry and repeated words, and a layer norm."""
 
@@ -299,6 +314,7 @@ MODELS: dict[str, Callable[[torch.dtype], Awkward]] = {
     "lists": _made(OfLists, 4, 6),
     "frozen": _made(Frozen, 4, 6),
     "functional weight": _made(ByHand, 4, 6),
+    "modern": _made(Modern, 3, 4, 6),
     "words": _made(Words, 1, 1),
     "words, tied": _made(lambda: Words(tied=True), 1, 1),
     "transformer": _made(Transformer, 3, 4, 6),

@@ -116,7 +116,8 @@ def disjoint(awkward: Awkward, own: nn.ModuleList) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     "name",
     ["plain", "no bias", "sequences", "in place", "tied and called twice", "branches and an idle layer", "words",
-     "words, tied", "transformer", "convolutions", "frozen", "batch norm", "batch norm, running", "slopes"],
+     "words, tied", "transformer", "convolutions", "frozen", "batch norm", "batch norm, running", "slopes", "modern",
+     "functional weight"],
 )  # fmt: skip
 def test_losses_of_disjoint_samples(name: str) -> None:
     for dtype, rtol in ((torch.float64, 1e-10), (torch.float32, 2e-4)):
@@ -141,6 +142,8 @@ def test_disjoint_samples_take_one_pass_unless_something_mixes_them() -> None:
     for name, wanted in {"plain": 1, "batch norm, running": 1, "batch norm": 2}.items():
         model, own = MODELS[name](torch.float64), heads(2, torch.float64)
         assert passes_of(model.trunk, lambda: disjoint(model, own), model.trunk[0]) == wanted  # noqa: B023
+    model, own = MODELS["modern"](torch.float64), heads(2, torch.float64)
+    assert passes_of(model.trunk, lambda: disjoint(model, own), model.trunk.first) == 1
     model, own = MODELS["plain"](torch.float64), heads(2, torch.float64)
     assert passes_of(model.trunk, lambda: model.losses(2, own), model.trunk[0]) == 2
 

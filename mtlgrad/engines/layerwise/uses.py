@@ -212,6 +212,35 @@ def _batch_norm(node: Node, argument: int, parameter: Tensor) -> Use | None:
     return _sum(node, shape[0], shape[1], right, parameter)
 
 
+def _scaled(node: Node, argument: int, parameter: Tensor) -> Use | None:
+    """A scale that is broadcast along the first dimension: `nn.RMSNorm`'s, a gate, LayerScale; a row for each entry."""
+    name = "other" if argument == 0 else "self"
+    if hooked(node, name) or parameter.is_complex():
+        return None
+    other = _saved(node, name)
+    return _broadcast(node, parameter, lambda d: d * other)
+
+
+def _shifted(node: Node, argument: int, parameter: Tensor) -> Use | None:
+    """A shift that is broadcast along the first dimension: a bias by hand, learned positions; a row for each entry."""
+    return _broadcast(node, parameter, (lambda d: d) if argument == 0 else (lambda d: d * node._saved_alpha))
+
+
+def _broadcast(node: Node, parameter: Tensor, of_output: Callable[[Tensor], Tensor]) -> Use | None:
+    """`of_output`: the gradient at the output to that at the parameter, were it as large as the output."""
+    shape = shape_of(node)
+    own = (1,) * (len(shape) - parameter.dim()) + tuple(parameter.shape)
+    if not shape or own[0] != 1:
+        return None
+    along = [dim for dim in range(1, len(shape)) if own[dim] == 1]
+
+    def right(d: Tensor) -> Tensor:
+        full = of_output(d)
+        return (full.sum(along) if along else full).reshape(shape[0], -1)
+
+    return _sum(node, shape[0], parameter.numel(), right, parameter)
+
+
 def _saved(node: Node, name: str) -> Tensor:
     saved: Tensor = getattr(node, f"_saved_{name}")
     return saved.detach()
@@ -229,4 +258,6 @@ _KNOWN: dict[str, Callable[[Node, int, Tensor], Use | None]] = {
     "NativeLayerNormBackward0": _layer_norm,
     "NativeGroupNormBackward0": _group_norm,
     "NativeBatchNormBackward0": _batch_norm,
+    "MulBackward0": _scaled,
+    "AddBackward0": _shifted,
 }
