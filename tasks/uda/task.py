@@ -22,10 +22,10 @@ from tasks.uda.data import (
     Domain,
     Split,
     check_pair,
-    image_shape,
     load_pair,
     normalize,
 )
+from tasks.uda.fixed import behind_fixed
 from tasks.uda.losses import Gaussian, kernel_mmd, separability
 from tasks.uda.schedules import SHORT, Recipe
 from tasks.uda.systems import SYSTEMS, Batch, Setting, System
@@ -146,11 +146,12 @@ class UDA(Problem):
         )
 
     def setup(self, *, seed: int, device: torch.device) -> None:
-        channels, size = image_shape(self.source, self.target)
         source, target = load_pair(
             self.source, self.target, seed=self.data_seed, data_dir=self.data_dir, protocol=self.protocol
         )
-        self._domains: dict[str, Domain] = {"source": source, "target": target}
+        self._drawn: dict[str, Domain] = {"source": source, "target": target}
+        self._domains = behind_fixed(self.backbone, self._drawn, device)
+        channels, size = self._domains["source"].train.images.shape[1:3]
         self._device = device
         self._batches = {
             role: Batches(
@@ -167,7 +168,7 @@ class UDA(Problem):
                 variant=self.variant,
                 settings=self.settings,
                 backbone=self.backbone,
-                target_images=target.train.images,
+                target_images=self._domains["target"].train.images,
                 recipe=self.optimization,
                 warmup=self.warmup,
                 seed=seed,
@@ -184,16 +185,20 @@ class UDA(Problem):
         """How the system does on the test parts of both domains.
 
         `accuracy` and `source_accuracy`, in percent; of the features, `mmd` between the domains (some rows of each)
-        and `separability`, max J(W), of the target's true classes.
+        and `separability`, max J(W), of the target's true classes, where there are more images than features: of
+        fewer, it has no upper bound.
         """
         target = self._domains["target"].test
+        features = self._features(target)
         pair = [self._features(self._domains[role].test, _COMPARED) for role in ("source", "target")]
-        return {
+        found = {
             "accuracy": self._accuracy(target),
             "source_accuracy": self._accuracy(self._domains["source"].test),
             "mmd": kernel_mmd([pair[0]], [pair[1]], [Gaussian()]).item(),
-            "separability": separability(self._features(target), target.labels, classes=self.system.setting.classes),
         }
+        if len(features) > features.shape[1]:
+            found["separability"] = separability(features, target.labels, classes=self.system.setting.classes)
+        return found
 
     def validation_score(self) -> float:
         """Percent correct on the source's validation part."""
@@ -245,7 +250,7 @@ class UDA(Problem):
             series[f"{domain.name} ({role})"] = {"x": names, "y": per_class}
         images = [
             {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain)}
-            for role, domain in self._domains.items()
+            for role, domain in self._drawn.items()
         ]
         target = self._domains["target"].test
         predicted = self._predict(target)

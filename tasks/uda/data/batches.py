@@ -13,12 +13,12 @@ from tasks.uda.data.photos import Photos
 
 
 def normalize(images: Tensor) -> Tensor:
-    """uint8 pixels to float32 in [-1, 1].
+    """uint8 pixels to float32 in [-1, 1]; maps of a backbone's fixed layers, float32 already, stay as they are.
 
     >>> normalize(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([-1.,  1.])
     """
-    return images.float() / 127.5 - 1
+    return images if images.is_floating_point() else images.float() / 127.5 - 1
 
 
 class Batches:

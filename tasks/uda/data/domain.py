@@ -22,6 +22,7 @@ class Split:
     """Images, uint8 [N, channels, size, size], in memory or as `Photos` on disk, with labels, int64 [N]."""
 
     images: Tensor | Photos
+    """Or, behind a backbone's fixed layers, float32 maps [N, channels, size, size] in memory."""
     labels: Tensor
 
     def __len__(self) -> int:
@@ -49,6 +50,11 @@ class Domain:
     validation: Split
     test: Split
     classes: tuple[str, ...] = DIGITS
+
+    @property
+    def parts(self) -> tuple[Split, Split, Split]:
+        """Training, validation, test."""
+        return self.train, self.validation, self.test
 
 
 def hold_out(images: Tensor | Photos, labels: Tensor, *, count: int) -> tuple[Split, Split]:

