@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from mtlgrad.compare.claims import claimed
 from mtlgrad.compare.run import Job
+
+_LONGEST_WRITE_S = 1.0
 
 
 def tidy(jobs: Sequence[Job]) -> None:
@@ -16,6 +20,8 @@ def tidy(jobs: Sequence[Job]) -> None:
     A process that is killed between writing its result and giving back its claim leaves the claim, and nobody would
     look at that run again; one that is killed while it writes leaves a file that ends in `.tmp`.
     """
+    if jobs:
+        _tidy_half_written(jobs[0].folder)
     finished: dict[str, bool] = {}
     for job, path in _left(jobs):
         if job.stem not in finished:
@@ -25,6 +31,31 @@ def tidy(jobs: Sequence[Job]) -> None:
                 if mine and path != job.claim:
                     with suppress(OSError):
                         path.unlink(missing_ok=True)
+
+
+def _tidy_half_written(folder: Path) -> None:
+    """Remove tables and reports that a launcher was killed over.
+
+    A launcher on another machine may be writing one: its process is not seen here, but it takes far less than a second.
+    """
+    for path in folder.glob("*.tmp"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LONGEST_WRITE_S and not _runs(path):
+                path.unlink(missing_ok=True)
+
+
+def _runs(path: Path) -> bool:
+    """Whether the process whose number a half-written file is named by may still be there, on this machine."""
+    number = path.name.split(".")[-2]
+    if not number.isdigit():
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _left(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mtlgrad.compare import claims, live, run, sweep
+from mtlgrad.compare import claims, leftovers, live, run, sweep
 from mtlgrad.compare.claims import claimed
 from mtlgrad.compare.command import main
 from mtlgrad.compare.run import Job, attempt, execute
@@ -271,3 +271,15 @@ def test_a_killed_launcher_leaves_a_folder_that_the_same_command_completes(here:
         if path.is_file()
     }
     assert left == {"runs", "suite.json", "summary.json", "table.md", "report.html"}, left
+
+
+def test_half_written_tables_of_processes_that_are_gone_are_removed(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    old, new, ours = (tmp_path / f"report.html.{name}.tmp" for name in (gone.pid, f"0{gone.pid}", os.getpid()))
+    for path in (old, new, ours):
+        path.write_text("half")
+    for path in (old, ours):
+        os.utime(path, (1, 1))
+    leftovers._tidy_half_written(tmp_path)
+    assert [path.exists() for path in (old, new, ours)] == [False, True, True]

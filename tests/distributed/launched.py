@@ -18,6 +18,7 @@ def main(folder: Path) -> None:
     accelerator = Accelerator()
     found = {"processes": accelerator.num_processes, "histories": histories(accelerator)}
     (folder / f"{accelerator.process_index}.json").write_text(json.dumps(found), encoding="utf-8")
+    accelerator.end_training()  # threads of gloo that are still there when the interpreter goes abort it now and then
 
 
 if __name__ == "__main__":
