@@ -73,7 +73,7 @@ def _made(path: Path) -> bool:
     except FileExistsError:
         return False
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "begun": _begun(os.getpid())}, file)
+        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "begun": begun_at(os.getpid())}, file)
     return True
 
 
@@ -85,14 +85,14 @@ def _lost(path: Path) -> bool:
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError):  # cut short, or just being written
-        return _untouched_s(path) > LOST_AFTER_S
+        return untouched_s(path) > LOST_AFTER_S
     if host == socket.gethostname():
-        return bool(_begun(pid) != begun)
-    return _untouched_s(path) > LOST_AFTER_S
+        return bool(begun_at(pid) != begun)
+    return untouched_s(path) > LOST_AFTER_S
 
 
-def _untouched_s(path: Path) -> float:
-    """Seconds since the claim was touched, by the clock that stamps the files of its folder."""
+def untouched_s(path: Path) -> float:
+    """Seconds since a file was touched, by the clock that stamps the files of its folder."""
     probe = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.now")
     try:
         probe.touch()
@@ -103,7 +103,7 @@ def _untouched_s(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _begun(pid: int) -> float | None:
+def begun_at(pid: int) -> float | None:
     """When a process of this machine began, which tells it from a later one of the same number; None: it is gone."""
     try:
         process = psutil.Process(pid)

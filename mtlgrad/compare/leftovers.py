@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mtlgrad.compare.claims import claimed
+from mtlgrad.compare.claims import begun_at, claimed, untouched_s
 from mtlgrad.compare.run import Job
 
 _LONGEST_WRITE_S = 1.0
@@ -20,8 +18,9 @@ def tidy(jobs: Sequence[Job]) -> None:
     A process that is killed between writing its result and giving back its claim leaves the claim, and nobody would
     look at that run again; one that is killed while it writes leaves a file that ends in `.tmp`.
     """
-    if jobs:
-        _tidy_half_written(jobs[0].folder)
+    if not jobs:
+        return
+    _tidy_half_written(jobs[0].folder)
     finished: dict[str, bool] = {}
     for job, path in _left(jobs):
         if job.stem not in finished:
@@ -40,28 +39,18 @@ def _tidy_half_written(folder: Path) -> None:
     """
     for path in folder.glob("*.tmp"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _LONGEST_WRITE_S and not _runs(path):
+            if not _may_be_written(path):
                 path.unlink(missing_ok=True)
 
 
-def _runs(path: Path) -> bool:
-    """Whether the process whose number a half-written file is named by may still be there, on this machine."""
+def _may_be_written(path: Path) -> bool:
+    """Whether the process whose number the file is named by is there still, or one elsewhere may be at it."""
     number = path.name.split(".")[-2]
-    if not number.isdigit():
-        return True
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    return not number.isdigit() or begun_at(int(number)) is not None or untouched_s(path) <= _LONGEST_WRITE_S
 
 
 def _left(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
     """The files that belong to a run in progress, each with its run."""
-    if not jobs:
-        return
     by_stem = {job.stem: job for job in jobs}
     folder = jobs[0].folder
     for part in ("claims", "live", "checkpoints", "runs"):

@@ -24,7 +24,7 @@ def behind_fixed(backbone: str | None, domains: dict[str, Domain], device: torch
     if backbone not in FIXED:
         return domains
     channels, size = domains["source"].train.images.shape[1:3]
-    layers = FIXED[backbone](channels, size).to(device).eval()
+    layers = FIXED[backbone](channels, size).to(device)
     return {role: _mapped(backbone, domain, layers, device) for role, domain in domains.items()}
 
 
@@ -39,5 +39,4 @@ def _mapped(backbone: str, domain: Domain, layers: nn.Module, device: torch.devi
             maps = [layers(normalize(images.to(device))).cpu() for images in part.images.split(_TOGETHER)]
         return Split(torch.cat(maps), part.labels)
 
-    train, validation, test = map(mapped, domain.parts)
-    return replace(domain, train=train, validation=validation, test=test)
+    return replace(domain, train=mapped(domain.train), validation=mapped(domain.validation), test=mapped(domain.test))

@@ -190,11 +190,11 @@ class UDA(Problem):
         """
         target = self._domains["target"].test
         features = self._features(target)
-        pair = [self._features(self._domains[role].test, _COMPARED) for role in ("source", "target")]
+        source = self._features(self._domains["source"].test, _COMPARED)
         found = {
             "accuracy": self._accuracy(target),
             "source_accuracy": self._accuracy(self._domains["source"].test),
-            "mmd": kernel_mmd([pair[0]], [pair[1]], [Gaussian()]).item(),
+            "mmd": kernel_mmd([source], [features[:_COMPARED]], [Gaussian()]).item(),
         }
         if len(features) > features.shape[1]:
             found["separability"] = separability(features, target.labels, classes=self.system.setting.classes)

@@ -17,6 +17,13 @@ def test_every_system_is_measured_against_the_source_alone() -> None:
     assert len(suite.arms) == 12  # all ordered pairs of four domains
 
 
+def test_longer_runs_are_of_the_same_rows_on_some_of_the_same_pairs() -> None:
+    systems, lengths = load(SUITES / "uda-systems.toml"), load(SUITES / "uda-lengths.toml")
+    assert lengths.methods == systems.methods
+    assert {arm.name for arm in lengths.arms} < {arm.name for arm in systems.arms}
+    assert lengths.steps == 3 * systems.steps
+
+
 @pytest.mark.parametrize("name", ["uda-harmonised", "uda-styles"])
 def test_the_papers_systems_meet_every_way_of_joining_their_gradients(name: str) -> None:
     suite = load(SUITES / f"{name}.toml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ from mtlgrad import Balancer, StepRecord
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.catalog import CATALOG
 from mtlgrad.engines import Engine
+from mtlgrad.engines.layerwise import plan as planning
+from mtlgrad.engines.layerwise import products
 from mtlgrad.engines.per_task import PerTask
 from tests.engines.models import Awkward, heads
 
@@ -29,6 +32,18 @@ TASKS = [
     if method.traits.min_tasks <= m <= (method.traits.max_tasks or m)
 ]
 """Every method that needs weights only, with every number of tasks that it is defined for."""
+
+
+def worth_it_for_small_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layer by layer wherever anything is saved, however little."""
+    monkeypatch.setattr(planning, "_WORTH", -1e18)
+    monkeypatch.setattr(planning, "_WORTH_ON_ACCELERATOR", -1e18)
+    monkeypatch.setattr(planning, "_SHARE", -1e18)
+
+
+def kernels_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel is never too dear."""
+    monkeypatch.setattr(products, "price_of_kernel", lambda *sizes, lookup=False: -1.0)
 
 
 def balancer(engine: type[Engine], method: mtlgrad.Method, shared: Any, **arguments: Any) -> Balancer:

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from mtlgrad import Method
 from mtlgrad.engines.base import Engine
 from mtlgrad.engines.in_blocks import InBlocks
-from mtlgrad.engines.layerwise import Layerwise, products
-from mtlgrad.engines.layerwise import plan as planning
+from mtlgrad.engines.layerwise import Layerwise
 from mtlgrad.engines.per_task import PerTask
 from mtlgrad.testing import jacobians
-from tests.engines.comparing import METHODS, TASKS, balancer
+from tests.engines.comparing import METHODS, TASKS, balancer, kernels_for_nothing, worth_it_for_small_layers
 
 
 class Split(nn.Module):
@@ -43,15 +42,14 @@ def test_the_update_is_that_of_one_pass_a_task(name: str, m: int, monkeypatch: p
 
     Of nearly opposite gradients some methods decide by what is left of their sum, a ten-thousandth of them: two
     Gramians that are the same to rounding then give weights that differ by far more, and only the first two hold."""
-    monkeypatch.setattr(planning, "_WORTH", -1e18)  # small layers are worth it here
-    monkeypatch.setattr(planning, "_SHARE", -1e18)
+    worth_it_for_small_layers(monkeypatch)
     for family, J in jacobians(m).items():
         model = Split(J.double())
         wanted = update(PerTask, METHODS[name], model)
         same_update(model, family, wanted, update(InBlocks, METHODS[name], model))
         same_update(model, family, wanted, update(Layerwise, METHODS[name], model))
-        with monkeypatch.context() as patch:  # a kernel is never too dear
-            patch.setattr(products, "price_of_kernel", lambda *sizes, lookup=False: -1.0)
+        with monkeypatch.context() as patch:
+            kernels_for_nothing(patch)
             same_update(model, family, wanted, update(Layerwise, METHODS[name], model))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,10 +14,18 @@ from torch.nn import functional as F
 
 import mtlgrad
 from mtlgrad import Balancer
-from mtlgrad.engines.layerwise import Layerwise, products
+from mtlgrad.engines.layerwise import Layerwise
 from mtlgrad.engines.layerwise import plan as planning
 from mtlgrad.engines.per_task import PerTask
-from tests.engines.comparing import METHODS, TASKS, assert_same, balancer, both
+from tests.engines.comparing import (
+    METHODS,
+    TASKS,
+    assert_same,
+    balancer,
+    both,
+    kernels_for_nothing,
+    worth_it_for_small_layers,
+)
 from tests.engines.models import MODELS, Awkward, heads
 
 REFUSED = {
@@ -33,11 +41,9 @@ pytestmark = pytest.mark.parametrize("kernels", [False, True], ids=["by price", 
 
 @pytest.fixture(autouse=True)
 def eager(kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small models are worth it here; `kernels`: and a kernel is never too dear."""
-    monkeypatch.setattr(planning, "_WORTH", -1e18)
-    monkeypatch.setattr(planning, "_SHARE", -1e18)
+    worth_it_for_small_layers(monkeypatch)
     if kernels:
-        monkeypatch.setattr(products, "price_of_kernel", lambda *sizes, lookup=False: -1.0)
+        kernels_for_nothing(monkeypatch)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -237,9 +243,9 @@ def test_refusals_say_why() -> None:
 def test_what_had_no_plan_is_looked_at_again_when_sizes_change(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 
-    def counted(*given: object, **options: object) -> object:
-        looks.append(given)
-        return planning.plan(*given, **options)  # type: ignore[arg-type]
+    def counted(losses: Sequence[Tensor], shared: Sequence[Tensor], *, together: bool) -> planning.Plan | str:
+        looks.append(len(losses))
+        return planning.plan(losses, shared, together=together)
 
     monkeypatch.setattr(planning, "_WORTH", 1e18)
     monkeypatch.setattr("mtlgrad.engines.layerwise.engine.plan", counted)

@@ -15,6 +15,7 @@ from mtlgrad.engines import Engine
 from mtlgrad.engines.layerwise import Layerwise
 from mtlgrad.engines.layerwise import plan as planning
 from mtlgrad.engines.per_task import PerTask
+from tests.engines.comparing import worth_it_for_small_layers
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: torch.cuda.is_available() is False")
 DEVICE = torch.device("cuda")
@@ -37,9 +38,7 @@ def losses_of(trunk: nn.Module, own: nn.ModuleList, x: Tensor) -> dict[str, Tens
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("method", [mtlgrad.GH(), mtlgrad.PCGrad(), mtlgrad.MGDA()], ids=lambda m: m.name)
 def test_a_step_equals_the_hosts(engine: type[Engine], method: mtlgrad.Method, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "_WORTH", -1e18)
-    monkeypatch.setattr(planning, "_SHARE", -1e18)
-    monkeypatch.setattr(planning, "_WORTH_ON_ACCELERATOR", -1e18)
+    worth_it_for_small_layers(monkeypatch)
     trunk, own, x = model()
     found = []
     for place in (DEVICE, torch.device("cpu")):
@@ -59,9 +58,7 @@ def test_two_tasks_never_make_the_host_wait(
     engine: type[Engine], method: mtlgrad.Method, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert method.traits.closed_form_pair
-    monkeypatch.setattr(planning, "_WORTH", -1e18)
-    monkeypatch.setattr(planning, "_SHARE", -1e18)
-    monkeypatch.setattr(planning, "_WORTH_ON_ACCELERATOR", -1e18)
+    worth_it_for_small_layers(monkeypatch)
     trunk, own, x = model()
     balancer = Balancer(method, trunk)
     balancer._engines = [engine()]

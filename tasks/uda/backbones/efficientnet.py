@@ -11,46 +11,41 @@ from torch import Tensor, nn
 from tasks.uda.backbones.base import Backbone
 from tasks.uda.backbones.colour import Colour
 
-_FIRST_TRAINED = 5  # of 16 blocks: those before it work at an eighth of the image's size and above
+_BLOCKS = 16
+_FIRST_TRAINED = 5  # those before it work at an eighth of the image's size and above
 _CHANNELS = 40  # that come out of those before it
 _WIDTH = 1280
 
 
-class _Late(nn.Module):
-    """The blocks from number `first` on, and the head: globally pooled features [N, 1280]."""
+class _Blocks(nn.Module):
+    """Blocks number `first` up to, and without, `last`: the deeper one is, the more often training passes it by."""
 
-    def __init__(self, net: Any, first: int) -> None:
+    def __init__(self, net: Any, first: int, last: int) -> None:
         super().__init__()
-        self.blocks, self.head, self.norm = nn.ModuleList(net._blocks[first:]), net._conv_head, net._bn1
-        # the deeper a block, the more often it is passed by
-        rate = net._global_params.drop_connect_rate or 0.0
-        self.drop_rates = [rate * k / len(net._blocks) for k in range(first, len(net._blocks))]
-        self.activation = net._swish
+        rate = (net._global_params.drop_connect_rate or 0.0) / len(net._blocks)
+        self.blocks = nn.ModuleList(net._blocks[first:last])
+        self.drop_rates = [rate * k for k in range(first, last)]
 
     def forward(self, maps: Tensor) -> Tensor:
         for block, rate in zip(self.blocks, self.drop_rates, strict=True):
             maps = block(maps, drop_connect_rate=rate)
-        features: Tensor = self.activation(self.norm(self.head(maps))).mean(dim=(2, 3))
-        return features
-
-
-class _Early(nn.Module):
-    """The stem and the first blocks: images in [-1, 1] to maps."""
-
-    def __init__(self, net: Any, blocks: int) -> None:
-        super().__init__()
-        # the weights expect (pixel - 127) / 128, and [-1, 1] is that within half a step
-        self.colour = Colour((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-        self.stem, self.norm, self.activation = net._conv_stem, net._bn0, net._swish
-        self.blocks = nn.ModuleList(net._blocks[:blocks])
-        rate = net._global_params.drop_connect_rate or 0.0
-        self.drop_rates = [rate * k / len(net._blocks) for k in range(blocks)]
-
-    def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.activation(self.norm(self.stem(self.colour(images))))
-        for block, rate in zip(self.blocks, self.drop_rates, strict=True):
-            maps = block(maps, drop_connect_rate=rate)
         return maps
+
+
+class _Pooled(nn.Module):
+    """Maps [N, C, H, W] to their means [N, C]."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean(dim=(2, 3))
+
+
+def _stem(net: Any) -> list[nn.Module]:
+    # the weights expect (pixel - 127) / 128, and [-1, 1] is that within half a step
+    return [Colour((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), net._conv_stem, net._bn0, net._swish]
+
+
+def _head(net: Any) -> list[nn.Module]:
+    return [net._conv_head, net._bn1, net._swish, _Pooled()]
 
 
 def _pretrained() -> Any:
@@ -79,7 +74,7 @@ def efficientnet_lite0(channels: int, size: int) -> Backbone:
     """
     _check_size("efficientnet_lite0", size)
     net = _pretrained()
-    return Backbone(nn.Sequential(_Early(net, 0), _Late(net, 0)), width=_WIDTH, pretrained=True)
+    return Backbone(nn.Sequential(*_stem(net), _Blocks(net, 0, _BLOCKS), *_head(net)), width=_WIDTH, pretrained=True)
 
 
 def efficientnet_lite0_late(channels: int, size: int) -> Backbone:
@@ -94,7 +89,8 @@ def efficientnet_lite0_late(channels: int, size: int) -> Backbone:
         raise ValueError(
             f"backbone='efficientnet_lite0_late' reads maps of {_CHANNELS} channels; got channels={channels}"
         )
-    return Backbone(_Late(_pretrained(), _FIRST_TRAINED), width=_WIDTH, pretrained=True)
+    net = _pretrained()
+    return Backbone(nn.Sequential(_Blocks(net, _FIRST_TRAINED, _BLOCKS), *_head(net)), width=_WIDTH, pretrained=True)
 
 
 def efficientnet_lite0_early(channels: int, size: int) -> nn.Module:
@@ -106,4 +102,5 @@ def efficientnet_lite0_early(channels: int, size: int) -> nn.Module:
         Images smaller than 32 pixels.
     """
     _check_size("efficientnet_lite0_late", size)
-    return _Early(_pretrained(), _FIRST_TRAINED).eval().requires_grad_(False)
+    net = _pretrained()
+    return nn.Sequential(*_stem(net), _Blocks(net, 0, _FIRST_TRAINED)).eval().requires_grad_(False)

@@ -51,11 +51,6 @@ class Domain:
     test: Split
     classes: tuple[str, ...] = DIGITS
 
-    @property
-    def parts(self) -> tuple[Split, Split, Split]:
-        """Training, validation, test."""
-        return self.train, self.validation, self.test
-
 
 def hold_out(images: Tensor | Photos, labels: Tensor, *, count: int) -> tuple[Split, Split]:
     """Set `count` images aside, as many of each class as its share says, always the same: what stays, and those."""

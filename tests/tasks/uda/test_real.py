@@ -364,17 +364,21 @@ def test_the_hub_is_asked_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         load_domain("mnist", channels=3, size=32, data_dir="hub")
 
 
-def test_the_problem_takes_its_classes_from_the_data(tmp_path: Path) -> None:
+def of_photographs(folder: Path, backbone: str) -> UDA:
     for domain in ("amazon", "webcam"):
-        photographs(tmp_path / "office31" / domain / "images", count=2)
-    problem = UDA(
+        photographs(folder / "office31" / domain / "images", count=2)
+    return UDA(
         source="office31/amazon",
         target="office31/webcam",
         method="source_only",
-        data_dir=str(tmp_path),
+        data_dir=str(folder),
         batch_size=2,
-        backbone="efficientnet_lite0",
+        backbone=backbone,
     )
+
+
+def test_the_problem_takes_its_classes_from_the_data(tmp_path: Path) -> None:
+    problem = of_photographs(tmp_path, "efficientnet_lite0")
     problem.setup(seed=0, device=torch.device("cpu"))
     (phase,) = problem.step(0)
     assert phase.losses["classification"].isfinite()
@@ -383,14 +387,6 @@ def test_the_problem_takes_its_classes_from_the_data(tmp_path: Path) -> None:
 
 
 def test_crops_that_are_drawn_anew_do_not_go_through_fixed_layers(tmp_path: Path) -> None:
-    for domain in ("amazon", "webcam"):
-        photographs(tmp_path / "office31" / domain / "images", count=2)
-    problem = UDA(
-        source="office31/amazon",
-        target="office31/webcam",
-        data_dir=str(tmp_path),
-        batch_size=2,
-        backbone="efficientnet_lite0_late",
-    )
+    problem = of_photographs(tmp_path, "efficientnet_lite0_late")
     with pytest.raises(ValueError, match="training sees office31/amazon in crops that are drawn anew"):
         problem.setup(seed=0, device=torch.device("cpu"))
