@@ -13,6 +13,11 @@ from torch import Tensor
 
 from mtlgrad.gradients import TaskGradients
 
+if dist.is_available():
+    # Read before there is a group: its functions' default arguments are the group of that moment. torch reads it when
+    # the first optimizer is made; a group kept so outlives its own end, and gloo's threads now and then abort the exit.
+    import torch.distributed.nn
+
 Kind = Literal["one", "replicated", "sharded"]
 
 

@@ -53,6 +53,8 @@ def test_accelerate_launch_gives_the_same_curve(tmp_path: Path, alone: dict[str,
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
     assert first == second
     assert first["processes"] == 2
+    # Threads of gloo that are still there when the interpreter goes abort it now and then.
+    assert first["gloo"] == []
     for name, (status, curve) in first["histories"].items():
         assert status == "ok"
         for (step, metrics), (at, whole) in zip(curve, alone[name][1], strict=True):
