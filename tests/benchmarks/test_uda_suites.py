@@ -24,6 +24,12 @@ def test_longer_runs_are_of_the_same_rows_on_some_of_the_same_pairs() -> None:
     assert lengths.steps == 3 * systems.steps
 
 
+def test_styles_are_adapted_to_by_every_system_that_needs_no_transformer() -> None:
+    systems, styles = load(SUITES / "uda-styles-systems.toml"), load(SUITES / "uda-styles.toml")
+    assert {row.problem_options["method"] for row in systems.methods} == set(SYSTEMS) - {"ssrt"}
+    assert (systems.steps, systems.problem_options) == (styles.steps, styles.problem_options)
+
+
 @pytest.mark.parametrize("name", ["uda-harmonised", "uda-styles"])
 def test_the_papers_systems_meet_every_way_of_joining_their_gradients(name: str) -> None:
     suite = load(SUITES / f"{name}.toml")
