@@ -129,7 +129,8 @@ class UDA(Problem):
 
     @property
     def outlines(self) -> dict[str, Outline]:
-        return {name: Outline(2) for name in SYSTEMS[self.method].pairs}
+        system = SYSTEMS[self.method]
+        return {name: Outline(len(system.tasks)) for name in system.pairs}
 
     @property
     def total_steps(self) -> int:
@@ -153,11 +154,16 @@ class UDA(Problem):
         self._domains = behind_fixed(self.backbone, self._drawn, device)
         channels, size = self._domains["source"].train.images.shape[1:3]
         self._device = device
+        parts = {role: domain.train for role, domain in self._domains.items()}
+        if share := SYSTEMS[self.method].held_out:
+            parts["target"], parts["held-out"] = parts["target"].apart(share, seed=stream_seed(seed, "uda held out"))
         self._batches = {
             role: Batches(
-                domain.train.to(device), batch_size=self.batch_size, seed=stream_seed(seed, f"uda {role} batches")
+                part.to(device),
+                batch_size=min(self.batch_size, len(part)) if role == "held-out" else self.batch_size,
+                seed=stream_seed(seed, f"uda {role} batches"),
             )
-            for role, domain in self._domains.items()
+            for role, part in parts.items()
         }
         self.system: System = SYSTEMS[self.method](
             Setting(
@@ -179,7 +185,8 @@ class UDA(Problem):
     def step(self, index: int) -> Iterator[Phase]:
         images, labels = self._batches["source"].draw()
         unlabelled, _ = self._batches["target"].draw()
-        return self.system.iterate(Batch(images, labels, unlabelled), index)
+        held_out = self._batches["held-out"].draw()[0] if "held-out" in self._batches else None
+        return self.system.iterate(Batch(images, labels, unlabelled, held_out), index)
 
     def evaluate(self) -> dict[str, float]:
         """How the system does on the test parts of both domains.
@@ -234,11 +241,7 @@ class UDA(Problem):
             part.load_state_dict(state[name])
 
     def _stateful(self) -> dict[str, Any]:
-        return {
-            "system": self.system,
-            "source_batches": self._batches["source"],
-            "target_batches": self._batches["target"],
-        }
+        return {"system": self.system, **{f"{role}_batches": batches for role, batches in self._batches.items()}}
 
     def exhibits(self) -> dict[str, Any]:
         """Samples of both domains, accuracy and confusion of classes on their test parts, and some features."""

@@ -96,7 +96,7 @@ def test_names_of_systems_and_aggregations_exist_here() -> None:
     for number in NUMBERS:
         for row in table(number).rows:
             assert row.aggregation is None or row.aggregation in aggregations
-            assert row.system is None or row.system in systems | {"pareto_da"}
+            assert row.system is None or row.system in systems
 
 
 CELL: dict[str, Any] = {

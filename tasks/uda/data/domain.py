@@ -33,6 +33,18 @@ class Split:
         rows = torch.arange(min(count, len(self)))
         return Split(self.images[rows], self.labels[rows])
 
+    def apart(self, share: float, *, seed: int) -> tuple[Split, Split]:
+        """What stays, and a share of it (at least one image) that is drawn from the seed, whatever the labels.
+
+        >>> kept, held = Split(torch.zeros(20, 1, 2, 2), torch.zeros(20)).apart(0.1, seed=0)
+        >>> len(kept), len(held)
+        (18, 2)
+        """
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        count = max(1, round(share * len(self)))
+        kept, held = order[count:].sort().values, order[:count].sort().values
+        return Split(self.images[kept], self.labels[kept]), Split(self.images[held], self.labels[held])
+
     def to(self, device: torch.device) -> Split:
         """The same on another device."""
         return Split(self.images.to(device), self.labels.to(device))

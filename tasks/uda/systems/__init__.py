@@ -18,6 +18,7 @@ from tasks.uda.systems.jan import JAN
 from tasks.uda.systems.mcd import MCD
 from tasks.uda.systems.mdd import MDD
 from tasks.uda.systems.meta_align import MetaAlign
+from tasks.uda.systems.pareto_da import ParetoDA
 from tasks.uda.systems.safn import SAFN
 from tasks.uda.systems.shot import SHOT
 from tasks.uda.systems.source_only import SourceOnly
@@ -37,6 +38,7 @@ SYSTEMS: dict[str, type[System]] = {
     "gvb": GVB,
     "ssrt": SSRT,
     "meta_align": MetaAlign,
+    "pareto_da": ParetoDA,
     "cgdm": CGDM,
     "fgda": FGDA,
     "bsp": BSP,

@@ -32,6 +32,8 @@ class Batch:
     source: Tensor
     labels: Tensor
     target: Tensor
+    held_out: Tensor | None = None
+    """Of the target's images that the system keeps from training; None: it keeps none."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,11 @@ class System(ABC):
     source_first: ClassVar[float] = 0.0
     """The share of a run that trains a backbone from scratch on the source alone, before adaptation begins."""
     pairs: ClassVar[tuple[str, ...]] = ("adapt",)
-    """The phases in which two losses meet on shared parameters, those of all variants."""
+    """The phases in which losses meet on shared parameters, those of all variants."""
+    tasks: ClassVar[tuple[str, ...]] = ("alignment", "classification")
+    """The losses that meet there."""
+    held_out: ClassVar[float] = 0.0
+    """The share of the target's training images that is kept from training, for the system to look at apart."""
     transformer: ClassVar[bool] = False
     """Whether the backbone has to be a transformer."""
 
