@@ -48,9 +48,7 @@ def expect(found: np.ndarray | None, gain: np.ndarray, conditions: list[tuple[np
 
 
 @given(gradients())
-@example(
-    (np.array([[3.0, 2, 1], [-4, -3, 3], [-3, -4, -4]]), np.array([1.0, -1, 0]))
-)  # the one that agrees most holds it
+@example((np.array([[3.0, 2, 1], [-4, -3, 3], [-3, -4, -4]]), np.array([1.0, -1, 0])))  # where agreeing binds
 def test_guided_weights_solve_their_programme(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     rows, held_out = drawn
     gramian, along = rows @ rows.T, rows @ held_out
