@@ -54,7 +54,7 @@ class Setting:
     """All training images of the target, uint8 [N, channels, size, size], for systems that look at it whole."""
     recipe: Recipe = SHORT
     warmup: int | None = None
-    """First steps on the source alone; None: the system's `source_first` of a backbone from scratch."""
+    """First steps on the source alone; None: as the system's `source_first` and `scratch_first` say."""
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -81,7 +81,9 @@ class System(ABC):
     published: ClassVar[Recipe]
     """The optimizer of its paper on the backbones of its paper."""
     source_first: ClassVar[float] = 0.0
-    """The share of a run that trains a backbone from scratch on the source alone, before adaptation begins."""
+    """The share of a run that trains on the source alone, before adaptation begins: a stage of the system itself."""
+    scratch_first: ClassVar[float] = 0.0
+    """The like for a backbone from scratch, in place of the pretraining of published ones."""
     pairs: ClassVar[tuple[str, ...]] = ("adapt",)
     """The phases in which losses meet on shared parameters, those of all variants."""
     tasks: ClassVar[tuple[str, ...]] = ("alignment", "classification")
@@ -99,7 +101,8 @@ class System(ABC):
         with seeded(stream_seed(setting.seed, "uda networks")):
             self.build()
         scratch = not any(isinstance(one, Backbone) and one.pretrained for one in self.networks.values())
-        self.warmup = round(self.source_first * setting.steps * scratch) if setting.warmup is None else setting.warmup
+        share = max(self.source_first, self.scratch_first) if scratch else self.source_first
+        self.warmup = round(share * setting.steps) if setting.warmup is None else setting.warmup
 
     # ---- building
 

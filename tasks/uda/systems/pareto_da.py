@@ -30,7 +30,7 @@ class ParetoDA(System):
     images that are kept from training (a tenth of them) has a gradient, and a linear programme picks the weights whose
     direction follows it best (`tasks.uda.guidance`). The weights have mean 1 and reach the generator alone; classifier
     and discriminator learn from whole losses. The plain sum of the phase is the paper's update, and another method
-    joins gradients that are weighed already. A backbone from scratch first sees the source alone (`source_first`): the
+    joins gradients that are weighed already. A backbone from scratch first sees the source alone (`scratch_first`): the
     published ones start from ImageNet, and any way of being sure has information, learned or not.
 
     What is published: of the paper we had its beginning, and the authors' code decides the rest. What looks like its
@@ -59,7 +59,7 @@ class ParetoDA(System):
     published = Recipe("sgd", lr=1e-3, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=1e-3, trunk=0.1)
     tasks = ("alignment", "classification", "mimicking")
     held_out = 0.1
-    source_first = 0.3
+    scratch_first = 0.3
 
     def build(self) -> None:
         self.generator = self.add_backbone()

@@ -34,7 +34,7 @@ class SSRT(System):
     thirds up) moved by `perturbation` towards those of another image. Which of the two teaches is drawn each step;
     the teacher is a constant.
 
-    A backbone from scratch first sees the source alone (`source_first`): the published ones start from ImageNet, and a
+    A backbone from scratch first sees the source alone (`scratch_first`): the published ones start from ImageNet, and a
     network that predicts few classes yet is taken for one that has lost them.
 
     Safe training: r grows as a quarter sine over `period` steps. At the end of each period the number of classes
@@ -65,7 +65,7 @@ class SSRT(System):
     }
     published = Recipe("sgd", lr=1e-2, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=1e-3, trunk=0.1)
     transformer = True
-    source_first = 0.3
+    scratch_first = 0.3
 
     def build(self) -> None:
         self.generator = self.add_backbone()

@@ -15,6 +15,7 @@ import mtlgrad
 from mtlgrad.compare.loop import train
 from mtlgrad.compare.problem import Phase
 from tasks.uda import systems
+from tasks.uda.backbones import BACKBONES, Backbone
 from tasks.uda.systems import SYSTEMS, System
 from tasks.uda.task import UDA
 
@@ -180,6 +181,29 @@ def test_warming_up_never_looks_at_the_target(name: str) -> None:
         assert [tuple(phase.losses) for phase in phases] == [("classification",)]
         descend(phases[0])
     torch.testing.assert_close(task.system.state_dict(), other.system.state_dict(), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_stage_that_belongs_to_the_system_is_there_on_a_pretrained_backbone_too(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = SYSTEMS[name]
+    scratch = live(name, steps=20, warmup=None).system
+    assert scratch.warmup == round(20 * max(system.source_first, system.scratch_first))
+    make = BACKBONES["vit_small" if system.transformer else "digits"]
+
+    def pretrained(channels: int, size: int) -> Backbone:
+        backbone = make(channels, size)
+        backbone.pretrained = True
+        return backbone
+
+    monkeypatch.setitem(BACKBONES, "vit_small" if system.transformer else "digits", pretrained)
+    assert live(name, steps=20, warmup=None).system.warmup == round(20 * system.source_first)
+
+
+@pytest.mark.parametrize("name", ["shot", "adda"])
+def test_who_adapts_a_source_model_has_one_first(name: str) -> None:
+    assert SYSTEMS[name].source_first == 0.5
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
