@@ -104,6 +104,15 @@ def test_the_blocks_are_run_as_the_package_runs_them(training: bool) -> None:
         torch.testing.assert_close(got, whole.extract_features(images).mean(dim=(2, 3)))
 
 
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite0_late"])
+def test_running_statistics_follow_a_short_run(name: str) -> None:
+    """At the package's 0.01, half of ImageNet's statistics would be left after 69 steps."""
+    backbone = BACKBONES[name](3 if name == "efficientnet_lite0" else 40, 96)
+    norms = [part for part in backbone.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert norms
+    assert {part.momentum for part in norms} == {0.1}
+
+
 def test_a_vision_transformer_is_that_of_transformers_block_by_block() -> None:
     torch.manual_seed(0)
     config = ViTConfig(
