@@ -34,7 +34,7 @@ def test_images_become_features_of_the_stated_width(name: str, size: int, channe
         ("dtn", 28, "size=32, got size=28"),
         ("vit_small", 20, r"size=20; allowed: \[16, 28, 32\]"),
         ("efficientnet_lite0", 16, "got size=16; allowed: >= 32"),
-        ("efficientnet_lite0_late", 12, "maps of 40 channels; got channels=1"),
+        ("efficientnet_lite0_late", 6, "maps of 112 channels; got channels=1"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(name: str, size: int, message: str) -> None:
@@ -77,7 +77,7 @@ def test_efficientnet_knows_a_cat() -> None:
 
 
 def test_fixed_and_trained_blocks_together_are_the_whole() -> None:
-    fixed, late = FIXED["efficientnet_lite0_late"](3, 96), BACKBONES["efficientnet_lite0_late"](40, 12).eval()
+    fixed, late = FIXED["efficientnet_lite0_late"](3, 96), BACKBONES["efficientnet_lite0_late"](112, 6).eval()
     images = torch.rand(2, 3, 96, 96) * 2 - 1
     torch.testing.assert_close(late(fixed(images)), efficientnet_lite0(3, 96).eval()(images))
     assert not any(p.requires_grad for p in fixed.parameters())
@@ -107,7 +107,7 @@ def test_the_blocks_are_run_as_the_package_runs_them(training: bool) -> None:
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite0_late"])
 def test_running_statistics_follow_a_short_run(name: str) -> None:
     """At the package's 0.01, half of ImageNet's statistics would be left after 69 steps."""
-    backbone = BACKBONES[name](3 if name == "efficientnet_lite0" else 40, 96)
+    backbone = BACKBONES[name](3 if name == "efficientnet_lite0" else 112, 96)
     norms = [part for part in backbone.modules() if isinstance(part, nn.BatchNorm2d)]
     assert norms
     assert {part.momentum for part in norms} == {0.1}
