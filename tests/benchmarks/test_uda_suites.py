@@ -24,6 +24,16 @@ def test_longer_runs_are_of_the_same_rows_on_some_of_the_same_pairs() -> None:
     assert lengths.steps == 3 * systems.steps
 
 
+def test_strengths_are_compared_at_the_length_and_on_the_pairs_where_systems_lose() -> None:
+    lengths, strengths = load(SUITES / "uda-lengths.toml"), load(SUITES / "uda-strengths.toml")
+    assert (strengths.steps, strengths.arms) == (lengths.steps, lengths.arms)
+    rows = {row.label: row.problem_options for row in strengths.methods}
+    for name in ("DANN", "BSP", "MetaAlign", "FGDA", "SWD"):
+        system = SYSTEMS[rows[name]["method"]]
+        assert rows[f"{name} (a tenth)"]["settings"] == {"tradeoff": system.defaults["tradeoff"] / 10}
+        assert rows[f"{name} (published optimizer)"]["recipe"] == "published"
+
+
 def test_styles_are_adapted_to_by_every_system_that_needs_no_transformer() -> None:
     systems, styles = load(SUITES / "uda-styles-systems.toml"), load(SUITES / "uda-styles.toml")
     assert {row.problem_options["method"] for row in systems.methods} == set(SYSTEMS) - {"ssrt"}
