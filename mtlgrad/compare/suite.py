@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mtlgrad.compare.controls import Control
+from mtlgrad.compare.likeness import completed
 from mtlgrad.compare.metrics import Metrics
 from mtlgrad.compare.schema import Identity, formerly
 from mtlgrad.compare.tuning import Chosen, Tuning
@@ -237,11 +238,9 @@ def find(name_or_path: str, folder: Path | None = None) -> Path:
 def load(path: Path) -> Suite:
     """Read and check a suite file; SuiteError names the file, the key, the value and what is allowed."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of one system begin files with a mark
-    except OSError as error:
-        raise SuiteError(f"{path.name}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path.name}: not valid TOML: {error}") from error
+        data = completed(_read(path), path, _read)
+    except ValueError as error:
+        raise error if isinstance(error, SuiteError) else SuiteError(f"{path.name}: {error}") from error
     try:
         suite = Suite.model_validate(data)
     except ValidationError as error:
@@ -254,6 +253,16 @@ def load(path: Path) -> Suite:
                     f"got {value!r}"
                 )
     return suite
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a suite's file holds."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of one system begin files with a mark
+    except OSError as error:
+        raise SuiteError(f"{path.name}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path.name}: not valid TOML: {error}") from error
 
 
 def explain(error: ValidationError) -> str:

@@ -17,10 +17,10 @@ def test_every_system_is_measured_against_the_source_alone() -> None:
     assert len(suite.arms) == 12  # all ordered pairs of four domains
 
 
-def test_longer_runs_are_of_the_same_rows_on_some_of_the_same_pairs() -> None:
+def test_longer_runs_are_on_some_of_the_same_pairs() -> None:
     systems, lengths = load(SUITES / "uda-systems.toml"), load(SUITES / "uda-lengths.toml")
     assert lengths.methods == systems.methods
-    assert {arm.name for arm in lengths.arms} < {arm.name for arm in systems.arms}
+    assert all(arm in systems.arms for arm in lengths.arms)
     assert lengths.steps == 3 * systems.steps
 
 
@@ -40,10 +40,12 @@ def test_styles_are_adapted_to_by_every_system_that_needs_no_transformer() -> No
     assert (systems.steps, systems.problem_options) == (styles.steps, styles.problem_options)
 
 
-@pytest.mark.parametrize("name", ["uda-harmonised", "uda-styles"])
-def test_the_papers_systems_meet_every_way_of_joining_their_gradients(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [("uda-harmonised", set()), ("uda-harmonised-mnist", {"dwl", "ssrt"}), ("uda-styles", {"ssrt"})],
+)
+def test_the_papers_systems_meet_every_way_of_joining_their_gradients(name: str, left_out: set[str]) -> None:
     suite = load(SUITES / f"{name}.toml")
-    harmonised = {arm.options["method"] for arm in suite.arms}
-    assert harmonised == {"mcd", "cdan_e", "dwl", "gvb"} | ({"ssrt"} if name == "uda-harmonised" else set())
+    assert {arm.options["method"] for arm in suite.arms} == {"mcd", "cdan_e", "dwl", "gvb", "ssrt"} - left_out
     methods = {row.method for row in suite.methods}
     assert {"sum", "gh", "ghpp", "pcgrad", "mgda", "cagrad", "nashmtl", "upgrad", "fixed"} <= methods
