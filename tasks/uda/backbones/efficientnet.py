@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tasks.uda.backbones.base import Backbone
 from tasks.uda.backbones.colour import Colour
+from tasks.uda.backbones.depthwise import SmallDepthwise
 
 _BLOCKS = 16
 _FIRST_TRAINED = 11  # those before it work at a sixteenth of the image's size and above
@@ -104,6 +105,8 @@ def efficientnet_lite0_late(channels: int, size: int) -> Backbone:
             f"backbone='efficientnet_lite0_late' reads maps of {_CHANNELS} channels; got channels={channels}"
         )
     net = _pretrained()
+    for block in net._blocks[_FIRST_TRAINED:]:
+        block._depthwise_conv = SmallDepthwise(block._depthwise_conv)
     return Backbone(nn.Sequential(_Blocks(net, _FIRST_TRAINED, _BLOCKS), *_head(net)), width=_WIDTH, pretrained=True)
 
 
