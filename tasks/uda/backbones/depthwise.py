@@ -51,8 +51,9 @@ class SmallDepthwise(nn.Module):
             return functional.conv2d(padded, self.weight, stride=self.stride, groups=len(self.weight))
         places, size = _places(_pair(maps.shape[2:]), _pair(self.weight.shape[2:]), self.stride, self.sides)
         matrices = (self.weight.flatten(1) @ places.to(self.weight)).unflatten(1, (maps[0, 0].numel(), -1))
-        out: Tensor = torch.bmm(maps.flatten(2).transpose(0, 1), matrices).transpose(0, 1).unflatten(2, size)
-        return out
+        by_channel = torch.bmm(maps.flatten(2).transpose(0, 1), matrices)
+        out: Tensor = by_channel.transpose(0, 1).unflatten(2, size)
+        return out.contiguous()  # batch norm is slower on the view
 
 
 def _pair(values: Any) -> Pair:
