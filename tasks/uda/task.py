@@ -119,8 +119,7 @@ class UDA(Problem):
             one_of("backbone", self.backbone, BACKBONES)
         one_of("recipe", self.recipe, RECIPES)
         integer("steps", self.steps, low=1)
-        if self.warmup is not None:
-            integer("warmup", self.warmup, low=0)
+        check_warmup(self.method, steps=self.steps, warmup=self.warmup)
         check_seed("data_seed", self.data_seed)
         if self.lr is not None:
             number("lr", self.lr, positive=True)
@@ -197,10 +196,10 @@ class UDA(Problem):
         """
         target = self._domains["target"].test
         features = self._features(target)
-        source = self._features(self._domains["source"].test, _COMPARED)
+        source = self._features(self._domains["source"].test, _COMPARED, source=True)
         found = {
             "accuracy": self._accuracy(target),
-            "source_accuracy": self._accuracy(self._domains["source"].test),
+            "source_accuracy": self._accuracy(self._domains["source"].test, source=True),
             "mmd": kernel_mmd([source], [features[:_COMPARED]], [Gaussian()]).item(),
         }
         if len(features) > features.shape[1]:
@@ -209,25 +208,25 @@ class UDA(Problem):
 
     def validation_score(self) -> float:
         """Percent correct on the source's validation part."""
-        return self._accuracy(self._domains["source"].validation)
+        return self._accuracy(self._domains["source"].validation, source=True)
 
-    def _accuracy(self, split: Split) -> float:
-        return 100 * (self._predict(split) == split.labels).double().mean().item()
+    def _accuracy(self, split: Split, *, source: bool = False) -> float:
+        return 100 * (self._predict(split, source=source) == split.labels).double().mean().item()
 
-    def _predict(self, split: Split) -> Tensor:
+    def _predict(self, split: Split, *, source: bool = False) -> Tensor:
         """Classes that the system predicts, in evaluation mode, [N] on the CPU."""
         with evaluating(self.system.networks), torch.no_grad():
             predictions = [
-                self.system.probabilities(normalize(images.to(self._device))).argmax(dim=1)
+                self.system.probabilities(normalize(images.to(self._device)), source=source).argmax(dim=1)
                 for images in split.images.split(_EVALUATION_BATCH)
             ]
         return torch.cat(predictions).cpu()
 
-    def _features(self, split: Split, rows: int | None = None) -> Tensor:
+    def _features(self, split: Split, rows: int | None = None, *, source: bool = False) -> Tensor:
         """Features of the first rows of a part (None: of all), in evaluation mode, [N, width] on the CPU."""
         with evaluating(self.system.networks), torch.no_grad():
             found = [
-                self.system.features(normalize(images.to(self._device))).cpu()
+                self.system.features(normalize(images.to(self._device)), source=source).cpu()
                 for images in (split.images if rows is None else split.images[:rows]).split(_EVALUATION_BATCH)
             ]
         return torch.cat(found)
@@ -248,7 +247,7 @@ class UDA(Problem):
         names = list(self._domains["source"].classes)
         series = {}
         for role, domain in self._domains.items():
-            right = self._predict(domain.test) == domain.test.labels
+            right = self._predict(domain.test, source=role == "source") == domain.test.labels
             per_class = [100 * right[domain.test.labels == digit].double().mean().item() for digit in range(len(names))]
             series[f"{domain.name} ({role})"] = {"x": names, "y": per_class}
         images = [
@@ -269,7 +268,8 @@ class UDA(Problem):
     def _sampled_features(self) -> dict[str, Any]:
         """Features of some test images of both domains, on their first principal axes: what a picture of them needs."""
         parts = {role: domain.test for role, domain in self._domains.items()}
-        rows = torch.cat([self._features(part, _SHOWN) for part in parts.values()]).double()
+        found = [self._features(part, _SHOWN, source=role == "source") for role, part in parts.items()]
+        rows = torch.cat(found).double()
         _, _, axes = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
         values = (rows - rows.mean(dim=0)) @ axes[:_AXES].T
         return {
@@ -288,6 +288,28 @@ def _grid(domain: Domain) -> str:
     columns = [torch.cat(list(split.images[some[:shown]]), dim=1) for some in rows[:_CLASSES_SHOWN]]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()
     return png(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+
+
+def check_warmup(method: str, *, steps: int, warmup: int | None) -> None:
+    """Raise unless steps on the source, where there have to be some, leave others in which the system adapts.
+
+    >>> check_warmup("shot", steps=2, warmup=None)
+    """
+    if warmup is None:
+        if steps == 1 and SYSTEMS[method].source_first:
+            raise ValueError(
+                f"steps={steps} with method={method!r}, which trains on the source first and then adapts; allowed: "
+                "at least 2, or warmup=0"
+            )
+        return
+    integer("warmup", warmup, low=0)
+    if warmup and not SYSTEMS[method].adapts:
+        raise ValueError(f"warmup={warmup} has no effect with method={method!r}, which trains on the source throughout")
+    if warmup >= steps:
+        raise ValueError(
+            f"warmup={warmup} leaves none of steps={steps} to adapt in; allowed: below steps "
+            "(method='source_only' trains on the source alone)"
+        )
 
 
 def check_settings(method: str, settings: Mapping[str, Any]) -> None:

@@ -37,6 +37,12 @@ class Backbone(nn.Module):
         return features
 
 
+def check_halved(name: str, size: int) -> None:
+    """Raise ValueError unless images of a size can be halved five times."""
+    if size < 32:
+        raise ValueError(f"backbone={name!r} halves images five times; got size={size}; allowed: >= 32")
+
+
 class Classifier(nn.Sequential):
     """Features [N, width] to logits [N, classes]: linear layers with batch norm and ReLU between them."""
 

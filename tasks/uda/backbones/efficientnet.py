@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.uda.backbones.base import Backbone
+from tasks.uda.backbones.base import Backbone, check_halved
 from tasks.uda.backbones.colour import Colour
 from tasks.uda.backbones.depthwise import SmallDepthwise
 
@@ -74,11 +74,6 @@ def _pad_inside(convolution: Any) -> None:
         convolution.static_padding = nn.Identity()
 
 
-def _check_size(name: str, size: int) -> None:
-    if size < 32:
-        raise ValueError(f"backbone={name!r} halves images five times; got size={size}; allowed: >= 32")
-
-
 def efficientnet_lite0(channels: int, size: int) -> Backbone:
     """EfficientNet-Lite0 (Apache-2.0), all of it trained; 1280 features. Meant to be fine-tuned at 96 pixels.
 
@@ -87,7 +82,7 @@ def efficientnet_lite0(channels: int, size: int) -> Backbone:
     ValueError
         Images smaller than 32 pixels.
     """
-    _check_size("efficientnet_lite0", size)
+    check_halved("efficientnet_lite0", size)
     net = _pretrained()
     return Backbone(nn.Sequential(*_stem(net), _Blocks(net, 0, _BLOCKS), *_head(net)), width=_WIDTH, pretrained=True)
 
@@ -118,6 +113,6 @@ def efficientnet_lite0_early(channels: int, size: int) -> nn.Module:
     ValueError
         Images smaller than 32 pixels.
     """
-    _check_size("efficientnet_lite0_late", size)
+    check_halved("efficientnet_lite0_late", size)
     net = _pretrained()
     return nn.Sequential(*_stem(net), _Blocks(net, 0, _FIRST_TRAINED)).eval().requires_grad_(False)

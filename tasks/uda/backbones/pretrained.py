@@ -7,12 +7,13 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from tasks.uda.backbones.base import Backbone
+from tasks.uda.backbones.base import Backbone, check_halved
 from tasks.uda.backbones.colour import Colour
 from tasks.uda.backbones.vit import Transformer
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_PATCH = 16
 _HUB = {
     "resnet50": "microsoft/resnet-50",
     "resnet101": "microsoft/resnet-101",
@@ -63,12 +64,26 @@ def resnet_backbone(net: nn.Module, *, width: int) -> Backbone:
 
 
 def resnet50(channels: int, size: int) -> Backbone:
-    """ResNet-50 pretrained on ImageNet-1K, through transformers; FileNotFoundError without its weights."""
+    """ResNet-50 pretrained on ImageNet-1K, through transformers; FileNotFoundError without its weights.
+
+    Raises
+    ------
+    ValueError
+        Images smaller than 32 pixels.
+    """
+    check_halved("resnet50", size)
     return resnet_backbone(_from_hub("resnet50"), width=2048)
 
 
 def resnet101(channels: int, size: int) -> Backbone:
-    """ResNet-101 pretrained on ImageNet-1K, through transformers; FileNotFoundError without its weights."""
+    """ResNet-101 pretrained on ImageNet-1K, through transformers; FileNotFoundError without its weights.
+
+    Raises
+    ------
+    ValueError
+        Images smaller than 32 pixels.
+    """
+    check_halved("resnet101", size)
     return resnet_backbone(_from_hub("resnet101"), width=2048)
 
 
@@ -85,7 +100,9 @@ class VisionTransformer(Transformer):
         return cast(Sequence[nn.Module], self.net.encoder.layer if hasattr(self.net, "encoder") else self.net.layers)
 
     def embed(self, images: Tensor) -> Tensor:
-        tokens: Tensor = self.net.embeddings(self.colour(images))
+        # at another size than the one it was trained at, the positions of its patches are interpolated
+        resized = images.shape[-1] != self.net.config.image_size
+        tokens: Tensor = self.net.embeddings(self.colour(images), interpolate_pos_encoding=resized)
         return tokens
 
     def read(self, tokens: Tensor) -> Tensor:
@@ -94,5 +111,16 @@ class VisionTransformer(Transformer):
 
 
 def vit_b16(channels: int, size: int) -> VisionTransformer:
-    """ViT-B/16 pretrained on ImageNet-21K, through transformers; FileNotFoundError without its weights."""
+    """ViT-B/16 pretrained on ImageNet-21K, through transformers; FileNotFoundError without its weights.
+
+    Raises
+    ------
+    ValueError
+        Images whose size is no multiple of its patches' 16 pixels, or that are one patch.
+    """
+    if size % _PATCH or size < 2 * _PATCH:
+        raise ValueError(
+            f"backbone='vit_b16' cuts images into patches of {_PATCH} pixels; got size={size}; "
+            f"allowed: multiples of {_PATCH} from {2 * _PATCH}"
+        )
     return VisionTransformer(_from_hub("vit_b16"))

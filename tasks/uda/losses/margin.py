@@ -23,7 +23,7 @@ def margin_disparity(
     """What the adversary minimises: to agree with the classifier on the source, and not on the target.
 
     margin CE(f'(s), h(s)) - log(1 - p'_{h(t)}(t)), averaged (Zhang et al., Bridging Theory and Algorithm for Domain
-    Adaptation, ICML 2019, Eq. 29 and 30, with exp(margin) there = e^gamma written as the weight that it becomes).
+    Adaptation, ICML 2019, Eq. 29 and 30, where a margin of rho becomes the factor gamma = e^rho).
 
     Parameters
     ----------

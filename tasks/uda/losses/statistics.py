@@ -39,8 +39,11 @@ class Gaussian:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Between all rows, [N, D] to [N, N]."""
-        # not cdist: its gradient is not finite where two rows are equal
-        squared = (rows[:, None] - rows[None]).square().sum(dim=2)
+        # not cdist: its gradient is not finite where two rows are equal. Nor all differences, [N, N, D] at once. From
+        # products of rows that are far from 0 beside their distances, little would be left: hence the mean first
+        rows = rows - rows.detach().mean(dim=0)
+        lengths = rows.square().sum(dim=1)
+        squared = (lengths[:, None] + lengths - 2 * rows @ rows.T).clamp(min=0)
         bandwidth = squared.detach().mean().clamp(min=1e-12) if self.bandwidth is None else self.bandwidth
         return torch.stack([torch.exp(-squared / (2 * width * bandwidth)) for width in self.widths]).sum(dim=0)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlgrad.compare.problem import Phase
+from tasks.networks import evaluating
 from tasks.uda.backbones.base import Discriminator
 from tasks.uda.losses import domain_confusion
 from tasks.uda.schedules import Recipe
@@ -46,8 +47,8 @@ class ADDA(System):
         self.add_optimizer("discriminator", "discriminator")
         self.copied = False
 
-    def features(self, images: Tensor) -> Tensor:
-        features: Tensor = (self.target_generator if self.copied else self.generator)(images)
+    def features(self, images: Tensor, *, source: bool = False) -> Tensor:
+        features: Tensor = (self.target_generator if self.copied and not source else self.generator)(images)
         return features
 
     def step(self, batch: Batch, index: int) -> Iterator[Phase]:
@@ -55,7 +56,9 @@ class ADDA(System):
             self.target_generator.load_state_dict(self.generator.state_dict())
             self.copied = True
         with torch.no_grad():
-            source, fixed = self.generator(batch.source), self.target_generator(batch.target)
+            with evaluating(self.generator):  # or its batch norm would go on learning
+                source = self.generator(batch.source)
+            fixed = self.target_generator(batch.target)
         told = domain_confusion(self.discriminator(source), self.discriminator(fixed))
         yield Phase("D", {"domain": told}, (self.optimizers["discriminator"],))
         judged = self.discriminator(self.target_generator(batch.target))

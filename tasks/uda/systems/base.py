@@ -84,6 +84,8 @@ class System(ABC):
     """The share of a run that trains on the source alone, before adaptation begins: a stage of the system itself."""
     scratch_first: ClassVar[float] = 0.0
     """The like for a backbone from scratch, in place of the pretraining of published ones."""
+    adapts: ClassVar[bool] = True
+    """Whether the target is looked at."""
     pairs: ClassVar[tuple[str, ...]] = ("adapt",)
     """The phases in which losses meet on shared parameters, those of all variants."""
     tasks: ClassVar[tuple[str, ...]] = ("alignment", "classification")
@@ -212,14 +214,18 @@ class System(ABC):
 
     # ---- judging
 
-    def features(self, images: Tensor) -> Tensor:
-        """[N, width], what is aligned; of target images where there are two encoders."""
+    def features(self, images: Tensor, *, source: bool = False) -> Tensor:
+        """[N, width], what is aligned; `source` tells whose images they are where each domain has its own encoder."""
         features: Tensor = self.networks["generator"](images)
         return features
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        """The prediction that is judged, [N, K]."""
-        logits: Tensor = self.networks["classifier"](self.features(images))
+    def probabilities(self, images: Tensor, *, source: bool = False) -> Tensor:
+        """The prediction that is judged, [N, K], of target images or of `source` ones."""
+        return self.predicted(self.features(images, source=source))
+
+    def predicted(self, features: Tensor) -> Tensor:
+        """[N, width] to the probabilities that are judged, [N, K]."""
+        logits: Tensor = self.networks["classifier"](features)
         return logits.softmax(dim=1)
 
     # ---- state

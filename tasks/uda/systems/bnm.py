@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import nuclear_norm
 from tasks.uda.schedules import Recipe
-from tasks.uda.systems.base import Batch
+from tasks.uda.systems.base import Batch, System
 from tasks.uda.systems.dan import DAN
 
 
@@ -26,6 +26,7 @@ class BNM(DAN):
     alignment = "minus the nuclear norm of the target's predictions"
     classification = "CE(s)"
     shared = "generator and classifier: predictions are what is aligned"
+    variants = System.variants
     defaults: ClassVar = {"tradeoff": 1.0}
     published = Recipe("sgd", lr=0.01, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=5e-4, trunk=0.1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ class DAN(System):
     alignment = "multi-kernel MMD of the features"
     classification = "CE(s)"
     shared = "generator"
+    variants: ClassVar[Mapping[str, str]] = {"principled": "kernels count alike; its paper learns their weights"}
     defaults: ClassVar = {"tradeoff": 1.0}
     published = Recipe("sgd", lr=0.003, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=5e-4, trunk=0.1)
 

@@ -81,8 +81,8 @@ class DWL(System):
     def trained_on_source(self) -> list[torch.optim.Optimizer]:
         return [self.optimizers[name] for name in ("generator", "classifier", "classifiers")]
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        return ensemble(self.classify(self.features(images)))
+    def predicted(self, features: Tensor) -> Tensor:
+        return ensemble(self.classify(features))
 
     def domain_loss(self, source: Tensor, target: Tensor) -> Tensor:
         """What D minimises and G maximises."""

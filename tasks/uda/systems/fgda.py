@@ -43,6 +43,7 @@ class FGDA(System):
     alignment = "domain loss of D on reversed feature gradients"
     classification = "CE(s), plus the size of the Jacobian of logits over features on the source"
     shared = "generator"
+    variants: ClassVar = {"principled": "shorter period, narrower D, clusters of SHOT"}
     defaults: ClassVar = {"tradeoff": 1.0, "jacobian": 0.005, "hidden": 256, "period": 50}
     # the rate of the authors' Office-Home runs; new layers have ten times that of the trunk
     published = Recipe("sgd", lr=0.01, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=1e-3, trunk=0.1)

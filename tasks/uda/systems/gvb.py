@@ -63,8 +63,8 @@ class GVB(System):
     def source_logits(self, images: Tensor) -> list[Tensor]:
         return [self.classify(self.generator(images))[0]]
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        return self.classify(self.features(images))[0].softmax(dim=1)
+    def predicted(self, features: Tensor) -> Tensor:
+        return self.classify(features)[0].softmax(dim=1)
 
     def step(self, batch: Batch, index: int) -> Iterator[Phase]:
         coefficient = ramp(self.progress(index))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import Gaussian, kernel_mmd
 from tasks.uda.schedules import Recipe
-from tasks.uda.systems.base import Batch
+from tasks.uda.systems.base import Batch, System
 from tasks.uda.systems.dan import DAN
 
 PREDICTIONS = Gaussian((1.0,), bandwidth=0.92**2)
@@ -28,6 +28,7 @@ class JAN(DAN):
     alignment = "joint MMD of features and predictions"
     classification = "CE(s)"
     shared = "generator and classifier: predictions are aligned too"
+    variants = System.variants
     defaults: ClassVar = {"tradeoff": 1.0}
     published = Recipe("sgd", lr=0.003, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=5e-4, trunk=0.1)
 

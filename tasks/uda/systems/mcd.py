@@ -63,8 +63,8 @@ class MCD(System):
     def trained_on_source(self) -> list[torch.optim.Optimizer]:
         return [self.optimizers["generator"], self.optimizers["classifiers"]]
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        return ensemble(self.classify(self.features(images)))
+    def predicted(self, features: Tensor) -> Tensor:
+        return ensemble(self.classify(features))
 
     def apart(self, logits: list[Tensor]) -> Tensor:
         """How far the classifiers lie apart; what another system of this shape replaces."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mtlgrad.compare.problem import Phase
 from tasks.networks import as_constants
@@ -34,6 +35,7 @@ class MetaAlign(DANN):
     alignment = "domain loss of D on reversed features; in odd steps after an inner step on CE(s)"
     classification = "CE(s); in even steps after an inner step on the alignment"
     shared = "generator"
+    variants: ClassVar = {"principled": "one inner rate for all layers; its paper learns those of groups"}
     defaults: ClassVar = {**DANN.defaults, "inner": 0.1}
     published = Recipe("sgd", lr=1e-2, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=1e-3, trunk=0.1)
 
@@ -48,17 +50,18 @@ class MetaAlign(DANN):
         def classify(features: tuple[Tensor, Tensor], *, fixed: bool = False) -> Tensor:
             return F.cross_entropy(_called(self.classifier, features[0], fixed=fixed), batch.labels)
 
-        here = self.both(self.generator, batch)
-        train = align if index % 2 == 0 else classify
-        before = dict(self.generator.named_parameters())
-        gradients = torch.autograd.grad(train(here, fixed=True), list(before.values()), create_graph=True)
-        after = {
-            name: parameter - self.settings["inner"] * gradient
-            for (name, parameter), gradient in zip(before.items(), gradients, strict=True)
-        }
-        moved = tuple(functional_call(self.generator, after, (images,)) for images in (batch.source, batch.target))
-        alignment = align(here if train is align else moved)
-        classification = classify(here if train is classify else moved)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused attention of transformers has no second derivative
+            here = self.both(self.generator, batch)
+            train = align if index % 2 == 0 else classify
+            before = dict(self.generator.named_parameters())
+            gradients = torch.autograd.grad(train(here, fixed=True), list(before.values()), create_graph=True)
+            after = {
+                name: parameter - self.settings["inner"] * gradient
+                for (name, parameter), gradient in zip(before.items(), gradients, strict=True)
+            }
+            moved = tuple(functional_call(self.generator, after, (images,)) for images in (batch.source, batch.target))
+            alignment = align(here if train is align else moved)
+            classification = classify(here if train is classify else moved)
         yield self.adapt(alignment, classification, self.generator, optimizers=("model", "discriminator"))
 
 

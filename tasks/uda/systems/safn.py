@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mtlgrad.compare.problem import Phase
 from tasks.uda.losses import stepwise_norms
 from tasks.uda.schedules import Recipe
-from tasks.uda.systems.base import Batch
+from tasks.uda.systems.base import Batch, System
 from tasks.uda.systems.dan import DAN
 
 
@@ -25,6 +25,7 @@ class SAFN(DAN):
     alignment = "stepwise growth of the features' lengths, in both domains"
     classification = "CE(s)"
     shared = "generator"
+    variants = System.variants
     defaults: ClassVar = {"tradeoff": 0.05, "growth": 1.0}
     published = Recipe("sgd", lr=1e-3, schedule="constant", momentum=0.9, weight_decay=5e-4)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 
 from mtlgrad.compare.problem import Phase
+from tasks.networks import evaluating
 from tasks.uda.losses import information
 from tasks.uda.pseudo_labels import Clusters
 from tasks.uda.schedules import Recipe
@@ -32,6 +33,7 @@ class SHOT(System):
     alignment = "minus the mutual information of the target's predictions, in the second half of the run"
     classification = "CE(t) of pseudo-labels from clusters, in the second half of the run"
     shared = "generator"
+    variants: ClassVar = {"principled": "no weight normalisation; clusters are asked as rows are drawn"}
     defaults: ClassVar = {"tradeoff": 1.0, "pseudo": 0.3, "period": 50}
     published = Recipe("sgd", lr=0.01, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=1e-3, trunk=0.1)
     source_first = 0.5
@@ -54,7 +56,8 @@ class SHOT(System):
     def step(self, batch: Batch, index: int) -> Iterator[Phase]:
         self.clusters.advance(self.whole_target)
         features = self.generator(batch.target)
-        logits = self.classifier(features)
+        with evaluating(self.classifier):  # or its batch norm would go on learning
+            logits = self.classifier(features)
         guessed = self.clusters.labels(features)
         assert guessed is not None
         yield self.adapt(

@@ -48,8 +48,8 @@ class SymNets(System):
     def trained_on_source(self) -> list[torch.optim.Optimizer]:
         return list(self.optimizers.values())
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        return self.classify(self.features(images))[1].softmax(dim=1)
+    def predicted(self, features: Tensor) -> Tensor:
+        return self.classify(features)[1].softmax(dim=1)
 
     def step(self, batch: Batch, index: int) -> Iterator[Phase]:
         with torch.no_grad():

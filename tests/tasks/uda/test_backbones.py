@@ -78,8 +78,9 @@ def test_efficientnet_knows_a_cat() -> None:
 
 def test_fixed_and_trained_blocks_together_are_the_whole() -> None:
     fixed, late = FIXED["efficientnet_lite0_late"](3, 96), BACKBONES["efficientnet_lite0_late"](112, 6).eval()
-    images = torch.rand(2, 3, 96, 96) * 2 - 1
-    torch.testing.assert_close(late(fixed(images)), efficientnet_lite0(3, 96).eval()(images))
+    images = torch.rand(2, 3, 96, 96, dtype=torch.float64) * 2 - 1
+    whole = efficientnet_lite0(3, 96).eval().double()
+    torch.testing.assert_close(late.double()(fixed.double()(images)), whole(images))
     assert not any(p.requires_grad for p in fixed.parameters())
     with pytest.raises(ValueError, match="'efficientnet_lite0_late' halves images five times; got size=16"):
         FIXED["efficientnet_lite0_late"](3, 16)
@@ -127,6 +128,34 @@ def test_a_vision_transformer_is_that_of_transformers_block_by_block() -> None:
         backbone(images, (1, lambda tokens: (seen.append(tokens.shape), tokens)[1]))
     assert len(backbone.blocks()) == 3
     assert seen == [(2, 17, 16)]
+
+
+def test_a_vision_transformer_sees_other_sizes_than_that_it_was_trained_at() -> None:
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
+    )
+    net = ViTModel(config, add_pooling_layer=False).eval()
+    images = torch.rand(2, 3, 48, 48) * 2 - 1
+    with torch.no_grad():
+        expected = net(images, interpolate_pos_encoding=True).last_hidden_state[:, 0]
+        torch.testing.assert_close(VisionTransformer(net).eval()(images), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "allowed"),
+    [
+        ("resnet50", 16, ">= 32"),
+        ("resnet101", 28, ">= 32"),
+        ("vit_b16", 28, "multiples of 16 from 32"),
+        ("vit_b16", 16, "multiples of 16 from 32"),
+    ],
+)
+def test_pretrained_networks_refuse_sizes_before_their_weights_are_looked_for(
+    name: str, size: int, allowed: str
+) -> None:
+    with pytest.raises(ValueError, match=f"backbone='{name}' .*size={size}; allowed: {allowed}"):
+        BACKBONES[name](3, size)
 
 
 def test_a_perturbation_acts_from_its_block_on() -> None:

@@ -81,3 +81,17 @@ def test_sliced_wasserstein_is_the_cheapest_matching_along_each_direction() -> N
         total += min(((a - b[list(order)]) ** 2).mean().item() for order in itertools.permutations(range(4)))
     assert sliced_wasserstein(x, y, directions).item() == pytest.approx(total / 5)
     assert sliced_wasserstein(x, x.flip(0), directions) == 0
+
+
+def test_far_from_the_origin_distances_keep_their_digits() -> None:
+    x, y = draw(0, 20, 8).float(), draw(1, 30, 8).float()
+    near = kernel_mmd([x], [y], [Gaussian()])
+    torch.testing.assert_close(kernel_mmd([x + 512], [y + 512], [Gaussian()]), near, rtol=1e-3, atol=0)
+
+
+def test_memory_is_that_of_pairs_and_not_of_pairs_times_width() -> None:
+    made = []
+    rows = draw(0, 40, 1000)
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: (made.append(one.numel()), one)[1], lambda one: one):
+        kernel_mmd([rows.requires_grad_()], [draw(1, 40, 1000)], [Gaussian()]).backward()
+    assert max(made) <= 80 * 1000

@@ -69,7 +69,10 @@ def test_a_system_is_described(name: str) -> None:
     readme = (Path(inspect.getfile(systems)).parents[1] / "README.md").read_text()
     row = next((line for line in readme.splitlines() if line.startswith(f"| `{name}` |")), None)
     assert row is not None, f"the README's table of systems has no row `{name}`"
-    for said in (system.title, system.paper, system.alignment, system.classification, system.shared):
+    for said in (
+        *(system.title, system.paper, system.alignment, system.classification, system.shared),
+        *system.variants.values(),
+    ):
         assert said in row, f"row `{name}` of the README does not say {said!r}"
 
 
@@ -163,6 +166,13 @@ def test_every_system_trains_with_a_method_and_predicts(name: str, variant: str)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_trains_a_transformer_too(name: str) -> None:
+    task = live(name, backbone="vit_small")
+    advance(task, range(2))
+    assert all(parameter.isfinite().all() for parameter in task.system.networks.parameters())
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_everything_random_comes_from_the_seed(name: str) -> None:
     first, same, other = (live(name, seed=seed).state_dict() for seed in (0, 0, 1))
     torch.testing.assert_close(first, same, rtol=0, atol=0, equal_nan=True)
@@ -170,7 +180,7 @@ def test_everything_random_comes_from_the_seed(name: str) -> None:
     assert any(not torch.equal(networks[key], others[key]) for key in networks)
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", [name for name, system in SYSTEMS.items() if system.adapts])
 def test_warming_up_never_looks_at_the_target(name: str) -> None:
     task = live(name, warmup=1)
     drawn = task._batches["target"].draw

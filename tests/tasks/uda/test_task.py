@@ -172,9 +172,9 @@ def test_evaluation_leaves_no_trace() -> None:
 def test_the_validation_score_sees_the_source_only(monkeypatch: pytest.MonkeyPatch) -> None:
     task = live()
     seen = []
-    monkeypatch.setattr(task, "_predict", lambda split: (seen.append(split), split.labels)[1])
+    monkeypatch.setattr(task, "_predict", lambda split, source: (seen.append((split, source)), split.labels)[1])
     assert task.validation_score() == 100
-    assert seen == [task._domains["source"].validation]
+    assert seen == [(task._domains["source"].validation, True)]
 
 
 def test_exhibits_are_pictures_and_json() -> None:
@@ -245,6 +245,10 @@ def test_options_are_echoed_ready_for_json() -> None:
         ({"backbone": "alexnet"}, ValueError, "backbone='alexnet' is unknown; allowed.*'lenet'"),
         ({"recipe": "mine"}, ValueError, "recipe='mine' is unknown; allowed.*'published'"),
         ({"warmup": -1}, ValueError, "warmup=-1 is out of range"),
+        ({"warmup": 500}, ValueError, "warmup=500 leaves none of steps=500 to adapt in; allowed: below steps"),
+        ({"method": "source_only", "warmup": 1}, ValueError, "warmup=1 has no effect with method='source_only'"),
+        ({"method": "shot", "steps": 1}, ValueError, "steps=1 with method='shot'.*at least 2, or warmup=0"),
+        ({"method": "adda", "steps": 1}, ValueError, "steps=1 with method='adda'"),
         ({"momentum": 0.9}, TypeError, "momentum"),
         ({"source": "usps"}, ValueError, "data_dir=None .*'usps'.*allowed: a folder"),
         ({"source": "usps", "target": "svhn"}, ValueError, "data_dir=None .*'usps'"),
