@@ -9,8 +9,17 @@ from mtlgrad.compare import command
 from mtlgrad.compare.command.main import COMMANDS as INSTALLED
 from mtlgrad.compare.schema import Run
 from tasks.registry import PROBLEMS
+from tasks.uda.analyses import command as analyse
 
-COMMANDS = {**INSTALLED, "check": check, "memory": memory, "solvers": solvers, "speed": speed, "verdicts": verdicts}
+COMMANDS = {
+    **INSTALLED,
+    "analyse": analyse,
+    "check": check,
+    "memory": memory,
+    "solvers": solvers,
+    "speed": speed,
+    "verdicts": verdicts,
+}
 SUITES = Path(__file__).parent / "suites"
 
 

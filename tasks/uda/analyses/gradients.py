@@ -57,6 +57,7 @@ def draw(shown: Mapping[str, Any]) -> Figure:
     for row, (label, kinds) in zip(axes, methods.items(), strict=True):
         for axis, kind in zip(row, KINDS, strict=True):
             _panel(axis, label, kinds.get(kind), first=kind == "inner_before")
+    figure.supxlabel("value; height: number of measured decisions of all seeds; red: below 0", fontsize=8)
     return figure
 
 
@@ -112,6 +113,7 @@ def draw_opposed(shown: Mapping[str, Any]) -> Figure:
         for label, row in rows.items()
     ]
     axis.set_yticks(places, names, fontsize=8)
+    axis.tick_params(axis="x", labelsize=7)
     axis.set_xlim(0, 112)
     axis.set_xlabel("% of measured decisions", fontsize=8)
     figure.legend(fontsize=7, loc="outside lower center", ncols=2)
