@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import check, memory, paper, solvers, speed, verdicts
+from benchmarks import analyse, check, memory, paper, solvers, speed, verdicts
 from mtlgrad.compare import command
 from mtlgrad.compare.command.main import COMMANDS as INSTALLED
 from mtlgrad.compare.schema import Run
 from tasks.registry import PROBLEMS
-from tasks.uda.analyses import command as analyse
 
 COMMANDS = {
     **INSTALLED,

@@ -60,7 +60,7 @@ def draw_negated(shown: Mapping[str, Any]) -> Figure:
         axis.set_yticks(places, list(rows), fontsize=8)
         axis.tick_params(axis="x", labelsize=7)
         axis.set_title(system, fontsize=9)
-        axis.set_xlabel(_measured(shown["metric"]), fontsize=8)
+        axis.set_xlabel(f"{_measured(shown['metric'])}, whiskers: standard deviation over seeds", fontsize=8)
     return figure
 
 
@@ -90,16 +90,18 @@ def draw_lam(shown: Mapping[str, Any]) -> Figure:
     figure, [axes] = canvas(1, len(panels), width=4.4, height=3.4)
     for axis, (system, lines) in zip(axes, panels.items(), strict=True):
         for k, (form, line) in enumerate(lines.items()):
-            style = {"marker": "os"[k], "capsize": 3, "color": COLOURS[k], "linestyle": ("-", "--")[k]}
-            axis.errorbar(line["lam"], line["mean"], yerr=line["std"], label=form, **style)
+            style = {"marker": "os"[k], "markersize": 4, "capsize": 3, "color": COLOURS[k], "linestyle": ("-", "--")[k]}
+            beside = [value + 0.01 * k for value in line["lam"]]  # or whiskers would hide one another
+            axis.errorbar(beside, line["mean"], yerr=line["std"], label=form, **style)
         axis.set_title(system, fontsize=9)
         axis.tick_params(labelsize=7)
-        axis.set_xlabel("lambda", fontsize=8)
+        axis.set_xlabel("lambda; whiskers: standard deviation over seeds", fontsize=8)
         axis.set_ylabel(_measured(shown["metric"]), fontsize=8)
-        axis.legend(fontsize=7)
+    named = {form: line for axis in axes for line, form in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2, fontsize=7)
     return figure
 
 
 def _measured(metric: str) -> str:
     unit = " (%)" if "accuracy" in metric else ""
-    return f"final {metric}{unit}, mean and standard deviation over seeds"
+    return f"final {metric}{unit}"

@@ -57,13 +57,14 @@ def draw(shown: Mapping[str, Any]) -> Figure:
     axis.barh(places, values, color="#4477aa")
     for place, (label, row) in zip(places, rows.items(), strict=True):
         known = row["ratio"] is not None and label != row["baseline"]
-        beside = f" ({row['ratio']:.2f} x {row['baseline']})" if known else ""
-        axis.text(row["ms"], place, f" {row['ms']:.{1 if row['ms'] < 100 else 0}f}{beside}", va="center", fontsize=7)
+        ratio = f" ({row['ratio']:.2f} x {row['baseline']})" if known else ""
+        axis.text(row["ms"], place, f" {row['ms']:.{1 if row['ms'] < 100 else 0}f}{ratio}", va="center", fontsize=7)
     axis.set_yticks(places, list(rows), fontsize=8)
     axis.tick_params(axis="x", labelsize=7)
     axis.set_xlim(0, 1.5 * max(values))
+    beside = f"up to {shown['jobs']} runs side by side" if shown["jobs"] > 1 else "one run at a time"
     axis.set_xlabel(
-        f"median milliseconds a step (up to {shown['jobs']} runs side by side)\n"
+        f"median milliseconds a step ({beside})\n"
         "in brackets: median ratio to the plain sum of the same system on the same seed",
         fontsize=8,
     )

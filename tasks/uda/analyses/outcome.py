@@ -53,6 +53,7 @@ def draw_features(shown: Mapping[str, Any]) -> Figure:
     panels: list[Any] = [axis for row in axes for axis in row]
     classes = dict.fromkeys(name for points in methods.values() for name in sorted(set(points["label"])))
     domains = dict.fromkeys(name for points in methods.values() for name in points["domain"])
+    few = len(classes) <= MOST_NAMED
     colormap = colormaps["tab20" if len(classes) > 10 else "tab10"]
     colours = {
         "domain": dict(zip(domains, ("#4477aa", "#ee6677"), strict=True)),
@@ -60,10 +61,9 @@ def draw_features(shown: Mapping[str, Any]) -> Figure:
     }
     for (label, points), left, right in zip(methods.items(), panels[::2], panels[1::2], strict=False):
         _scatter(left, points, colours, "domain", f"{label}, seed {points['seed']}")
-        _scatter(right, points, colours, "label", f"{label}, by class")
+        _scatter(right, points, colours, "label", f"{label}, by class{'' if few else ' (colours repeat)'}")
     for axis in panels[2 * len(methods) :]:
         axis.set_visible(False)
-    few = len(classes) <= MOST_NAMED
     named = {
         **colours["domain"],
         **({f"class {name}": colour for name, colour in colours["label"].items()} if few else {}),
@@ -114,8 +114,8 @@ def _matrix(axis: Any, label: str, one: Mapping[str, Any]) -> None:
             colour = "white" if values[i, j] > 55 else "black"
             axis.text(j, i, f"{values[i, j]:.0f}", ha="center", va="center", fontsize=5.5, color=colour)
     turned = 90 if max(len(str(name)) for name in names) > 2 else 0
-    axis.set_xticks(range(len(names)), names if few else [""] * len(names), fontsize=6, rotation=turned)
-    axis.set_yticks(range(len(names)), names if few else [""] * len(names), fontsize=6)
+    axis.set_xticks(range(len(names)) if few else [], names if few else [], fontsize=6, rotation=turned)
+    axis.set_yticks(range(len(names)) if few else [], names if few else [], fontsize=6)
     axis.set_title(f"{label}: {np.diag(values).mean():.1f} %, mean of classes", fontsize=8)
     axis.set_xlabel("predicted", fontsize=7)
     axis.set_ylabel("true", fontsize=7)

@@ -12,6 +12,8 @@ from tasks.uda.analyses.runs import by_label, canvas, looks, spread, systems
 
 MOST_BANDS = 4
 """Methods whose spread can be drawn in one panel before the bands hide the lines."""
+MOST_MARKS = 10
+"""Evaluations of a run that are marked one by one."""
 
 
 def convergence(runs: Sequence[Run]) -> dict[str, Any] | None:
@@ -62,7 +64,8 @@ def draw(shown: Mapping[str, Any]) -> Figure:
 
 def _panel(axis: Any, panel: Mapping[str, Any], style: Mapping[str, Mapping[str, str]], *, bands: bool) -> None:
     for label, line in panel["lines"].items():
-        axis.plot(line["step"], line["mean"], linewidth=1.3, label=label, **style[label])
+        marker = "." if len(line["step"]) <= MOST_MARKS else ""  # a single evaluation makes no line
+        axis.plot(line["step"], line["mean"], linewidth=1.3, marker=marker, label=label, **style[label])
         if not bands:
             continue
         low = [m - s for m, s in zip(line["mean"], line["std"], strict=True)]

@@ -94,6 +94,18 @@ def test_histograms_count_every_measured_decision(runs: list[Run]) -> None:
     assert "inner_after" not in shown["methods"]["negated g2"] or shown["methods"]["negated g2"]["inner_after"]
 
 
+def test_no_bar_holds_values_of_both_signs(runs: list[Run]) -> None:
+    [(name, phase)] = runs[0].phases.items()
+    cosines = [-0.02, -0.01, -1e-9, 0.0, 0.01]
+    small = phase.model_copy(update={"cosine_before": cosines})
+    shown = ANALYSES["gradients"].data([runs[0].model_copy(update={"phases": {name: small}})])
+    assert shown is not None
+    kind = shown["methods"][runs[0].label]["cosine_before"]
+    red = sum(n for n, end in zip(kind["counts"], kind["edges"][1:], strict=True) if end <= 0)
+    assert red == 2  # what is 0 but for rounding is not below
+    assert kind["below_zero"] == pytest.approx(2 / 5)
+
+
 def test_opposition_is_the_share_of_decisions_that_runs_counted(runs: list[Run]) -> None:
     shown = ANALYSES["opposed"].data(runs)
     assert shown is not None
