@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import check, memory, paper, solvers, speed, verdicts
+from benchmarks import analyse, check, memory, paper, solvers, speed, verdicts
 from mtlgrad.compare import command
 from mtlgrad.compare.command.main import COMMANDS as INSTALLED
 from mtlgrad.compare.schema import Run
 from tasks.registry import PROBLEMS
 
-COMMANDS = {**INSTALLED, "check": check, "memory": memory, "solvers": solvers, "speed": speed, "verdicts": verdicts}
+COMMANDS = {
+    **INSTALLED,
+    "analyse": analyse,
+    "check": check,
+    "memory": memory,
+    "solvers": solvers,
+    "speed": speed,
+    "verdicts": verdicts,
+}
 SUITES = Path(__file__).parent / "suites"
 
 

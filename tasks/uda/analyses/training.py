@@ -8,7 +8,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mtlgrad.compare.schema import Run
-from tasks.uda.analyses.runs import by_label, canvas, look, spread
+from tasks.uda.analyses.runs import by_label, canvas, looks, spread, systems
+
+MOST_BANDS = 4
+"""Methods whose spread can be drawn in one panel before the bands hide the lines."""
+MOST_MARKS = 10
+"""Evaluations of a run that are marked one by one."""
 
 
 def convergence(runs: Sequence[Run]) -> dict[str, Any] | None:
@@ -40,26 +45,36 @@ def _curves(runs: Sequence[Run], metrics: Mapping[str, str]) -> dict[str, Any] |
                 lines[label] = line
         if lines:
             panels[metric] = {"of": name, "lines": lines}
-    return {"panels": panels} if panels else None
+    return {"systems": systems(runs), "panels": panels} if panels else None
 
 
 def draw(shown: Mapping[str, Any]) -> Figure:
-    """A panel a metric, a line a method, its band one standard deviation over seeds."""
+    """A panel a metric, a line a method; where methods are few, its band one standard deviation over seeds."""
     panels = shown["panels"]
-    figure, [axes] = canvas(1, len(panels), width=4.6, height=3.6)
+    most = max(len(panel["lines"]) for panel in panels.values())
+    columns = 4 if len(panels) > 1 else 3
+    figure, [axes] = canvas(1, len(panels), width=4.8, height=3.3 + 0.17 * -(-most // columns))
+    style = looks(shown["systems"])
     for axis, panel in zip(axes, panels.values(), strict=True):
-        _panel(axis, panel)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
+        _panel(axis, panel, style, bands=most <= MOST_BANDS)
+    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns, fontsize=7, handlelength=3.2)
     return figure
 
 
-def _panel(axis: Any, panel: Mapping[str, Any]) -> None:
-    for k, (label, line) in enumerate(panel["lines"].items()):
-        axis.plot(line["step"], line["mean"], linewidth=1.3, label=label, **look(k))
+def _panel(axis: Any, panel: Mapping[str, Any], style: Mapping[str, Mapping[str, str]], *, bands: bool) -> None:
+    for label, line in panel["lines"].items():
+        marker = "." if len(line["step"]) <= MOST_MARKS else ""  # a single evaluation makes no line
+        axis.plot(line["step"], line["mean"], linewidth=1.3, marker=marker, label=label, **style[label])
+        if not bands:
+            continue
         low = [m - s for m, s in zip(line["mean"], line["std"], strict=True)]
         high = [m + s for m, s in zip(line["mean"], line["std"], strict=True)]
-        axis.fill_between(line["step"], low, high, color=look(k)["color"], alpha=0.1, linewidth=0)
-    axis.set_xlabel("step", fontsize=8)
-    axis.set_title(panel["of"], fontsize=9)
+        axis.fill_between(line["step"], low, high, color=style[label]["color"], alpha=0.12, linewidth=0)
+    spreads = (
+        ", band: standard deviation over seeds" if bands and any(any(o["std"]) for o in panel["lines"].values()) else ""
+    )
+    axis.set_xlabel(f"step{spreads}", fontsize=8)
+    axis.set_ylabel(panel["of"], fontsize=8)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.tick_params(labelsize=7)
