@@ -102,7 +102,7 @@ def differing(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:
 
 
 def alike(before: str, now: str) -> bool:
-    """Whether two fingerprints have the same metrics, within `TOLERANCE`; or say the same where there are none.
+    """Whether all metrics of the first fingerprint are within `TOLERANCE`; or both say the same where there are none.
 
     >>> alike("accuracy 16.15; mmd 0.29", "accuracy 16.2; mmd 0.29"), alike("mmd 0.29", "mmd 0.31")
     (True, False)
@@ -110,6 +110,6 @@ def alike(before: str, now: str) -> bool:
     (False, True)
     """
     old, new = (dict(part.rpartition(" ")[::2] for part in text.split("; ")) for text in (before, now))
-    if old.keys() != new.keys() or "" in old:
+    if not old.keys() <= new.keys() or "" in old:
         return before == now
     return all(math.isclose(float(old[name]), float(new[name]), rel_tol=TOLERANCE) for name in old)

@@ -17,20 +17,16 @@ from tasks.networks import evaluating
 from tasks.pictures import png
 from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES
-from tasks.uda.data import (
-    Batches,
-    Domain,
-    Split,
-    check_pair,
-    load_pair,
-    normalize,
-)
+from tasks.uda.data import Batches, Domain, Split, check_pair, load_pair, normalize
 from tasks.uda.fixed import behind_fixed
 from tasks.uda.losses import Gaussian, kernel_mmd, separability
+from tasks.uda.measures import class_accuracy, sizes
+from tasks.uda.options import check_settings, check_warmup
 from tasks.uda.schedules import SHORT, Recipe
 from tasks.uda.systems import SYSTEMS, Batch, Setting, System
 
 RECIPES = ("short", "published")
+METRICS = ("accuracy", "class_accuracy")
 _EVALUATION_BATCH = 1000
 _SAMPLES_PER_CLASS = 4
 _CLASSES_SHOWN = 12
@@ -62,6 +58,8 @@ class UDA(Problem):
         Images per domain and iteration.
     lr, weight_decay:
         In place of the recipe's.
+    recipe_changes:
+        Other fields of `tasks.uda.schedules.Recipe` in place of the recipe's, such as `{"horizon": 10000}`.
     warmup:
         First iterations that train on the source alone; None: as the system asks for.
     data_seed:
@@ -71,6 +69,8 @@ class UDA(Problem):
         USPS and SVHN from the Hugging Face hub.
     protocol:
         Which images of MNIST, USPS and SVHN are trained on; see `tasks.uda.data.PROTOCOLS`.
+    metric:
+        What a run is judged by: `accuracy` or `class_accuracy`, see `evaluate`.
 
     Raises
     ------
@@ -86,7 +86,6 @@ class UDA(Problem):
     """
 
     name = "uda"
-    metric = "accuracy"
 
     source: str = "font"
     target: str = "optical"
@@ -103,6 +102,8 @@ class UDA(Problem):
     data_seed: int = 0
     data_dir: str | None = None
     protocol: str = "held-out"
+    recipe_changes: Mapping[str, Any] = field(default_factory=dict)
+    metric: str = "accuracy"
 
     def __post_init__(self) -> None:
         check_pair(
@@ -125,6 +126,8 @@ class UDA(Problem):
             number("lr", self.lr, positive=True)
         if self.weight_decay is not None:
             number("weight_decay", self.weight_decay)
+        one_of("metric", self.metric, METRICS)
+        _ = self.optimization  # which checks what is changed in the recipe
 
     @property
     def outlines(self) -> dict[str, Outline]:
@@ -138,7 +141,7 @@ class UDA(Problem):
     @property
     def optimization(self) -> Recipe:
         """The recipe that the options come to."""
-        recipe = SHORT if self.recipe == "short" else SYSTEMS[self.method].published
+        recipe = (SHORT if self.recipe == "short" else SYSTEMS[self.method].published).changed(self.recipe_changes)
         return replace(
             recipe,
             lr=recipe.lr if self.lr is None else self.lr,
@@ -190,15 +193,18 @@ class UDA(Problem):
     def evaluate(self) -> dict[str, float]:
         """How the system does on the test parts of both domains.
 
-        `accuracy` and `source_accuracy`, in percent; of the features, `mmd` between the domains (some rows of each)
-        and `separability`, max J(W), of the target's true classes, where there are more images than features: of
-        fewer, it has no upper bound.
+        `accuracy` and `source_accuracy`, in percent; `class_accuracy`, the mean over the target's classes of the
+        percent correct of each, so that all classes count alike, however many images they have; of the features,
+        `mmd` between the domains (some rows of each) and `separability`, max J(W), of the target's true classes, where
+        there are more images than features: of fewer, it has no upper bound.
         """
         target = self._domains["target"].test
         features = self._features(target)
         source = self._features(self._domains["source"].test, _COMPARED, source=True)
+        predicted = self._predict(target)
         found = {
-            "accuracy": self._accuracy(target),
+            "accuracy": 100 * (predicted == target.labels).double().mean().item(),
+            "class_accuracy": class_accuracy(predicted, target.labels),
             "source_accuracy": self._accuracy(self._domains["source"].test, source=True),
             "mmd": kernel_mmd([source], [features[:_COMPARED]], [Gaussian()]).item(),
         }
@@ -261,6 +267,7 @@ class UDA(Problem):
         return {
             "domains": {"kind": "images", "images": images},
             "accuracy per class": {"kind": "lines", "x": "class", "y": "accuracy (%)", "series": series},
+            "sizes": sizes(self._drawn.values()),
             "confusion": {"kind": "data", "classes": names, "values": counts.tolist()},
             "features": self._sampled_features(),
         }
@@ -288,42 +295,3 @@ def _grid(domain: Domain) -> str:
     columns = [torch.cat(list(split.images[some[:shown]]), dim=1) for some in rows[:_CLASSES_SHOWN]]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()
     return png(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-
-
-def check_warmup(method: str, *, steps: int, warmup: int | None) -> None:
-    """Raise unless steps on the source, where there have to be some, leave others in which the system adapts.
-
-    >>> check_warmup("shot", steps=2, warmup=None)
-    """
-    if warmup is None:
-        if steps == 1 and SYSTEMS[method].source_first:
-            raise ValueError(
-                f"steps={steps} with method={method!r}, which trains on the source first and then adapts; allowed: "
-                "at least 2, or warmup=0"
-            )
-        return
-    integer("warmup", warmup, low=0)
-    if warmup and not SYSTEMS[method].adapts:
-        raise ValueError(f"warmup={warmup} has no effect with method={method!r}, which trains on the source throughout")
-    if warmup >= steps:
-        raise ValueError(
-            f"warmup={warmup} leaves none of steps={steps} to adapt in; allowed: below steps "
-            "(method='source_only' trains on the source alone)"
-        )
-
-
-def check_settings(method: str, settings: Mapping[str, Any]) -> None:
-    """Raise unless the system called `method` has these settings, and they are in range.
-
-    >>> check_settings("mcd", {"generator_steps": 4})
-    """
-    defaults = SYSTEMS[method].defaults
-    if not isinstance(settings, Mapping):
-        raise TypeError(f"settings={settings!r} is a {type(settings).__name__}; allowed: a mapping of names to values")
-    for name, value in settings.items():
-        if name not in defaults:
-            raise ValueError(f"settings has {name!r}, which method={method!r} has not; allowed: {sorted(defaults)}")
-        if isinstance(defaults[name], int):
-            integer(f"settings[{name!r}]", value, low=1)
-        else:
-            number(f"settings[{name!r}]", value)

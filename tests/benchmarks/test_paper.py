@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import SUITES, published
-from benchmarks.paper import FOLDER, NUMBERS, beside, table
+from benchmarks.paper import FOLDER, NUMBERS, table
 from mtlgrad import catalog
-from mtlgrad.compare.suite import load as load_suite
 from tasks.uda.systems import SYSTEMS
-from tests.compare.runs import run
 
 HALF_A_UNIT = 0.05 + 1e-9
 """Figures have one decimal."""
@@ -34,6 +30,7 @@ def test_rows_have_the_columns_of_their_table(number: int) -> None:
         # a row that leaves a column out leaves out the averages over it
         for average, parts in shown.averages.items():
             assert (average in row.values) == (set(parts) <= set(row.values)), (row.label, average)
+    assert all(row.label and not row.label.startswith("TABLE") for row in shown.rows)  # a caption is no row
     assert max(Counter(row.label for row in shown.rows).values()) == 1
     assert all(set(parts) <= set(shown.columns) for parts in shown.averages.values())
 
@@ -97,80 +94,3 @@ def test_names_of_systems_and_aggregations_exist_here() -> None:
         for row in table(number).rows:
             assert row.aggregation is None or row.aggregation in aggregations
             assert row.system is None or row.system in systems
-
-
-CELL: dict[str, Any] = {
-    "suite": "digits-paper",
-    "arm": "mnist-to-usps",
-    "problem_options": {
-        "method": "cdan_e",
-        "variant": "principled",
-        "recipe": "published",
-        "protocol": "full",
-        "backbone": "lenet",
-        "batch_size": 64,
-        "steps": 50_000,
-    },
-    "method": "gh",
-    "method_args": {},
-}
-
-
-def test_a_figure_stands_beside_ours_only_where_data_and_protocol_are_the_papers() -> None:
-    options = CELL["problem_options"]
-    assert beside(**CELL) == 96.8
-    assert beside(**CELL | {"method": "sum"}) == 95.6
-    for changed in (
-        {"suite": "digits"},
-        {"arm": "font-to-optical"},
-        {"method": "pcgrad"},
-        {"method": "ghpp", "method_args": {"form": "rotation"}},
-        {"problem_options": options | {"steps": 10}},
-        {"problem_options": options | {"protocol": "held-out"}},
-        {"problem_options": options | {"method": "mcd"}},
-        {"problem_options": {name: value for name, value in options.items() if name != "recipe"}},
-    ):
-        assert beside(**CELL | changed) is None, changed
-
-
-def test_one_backbone_of_a_table_is_never_taken_for_another() -> None:
-    options = {"method": "ssrt", "variant": "principled", "recipe": "published", "backbone": "resnet50", "steps": 10**6}
-    cell = {"suite": "office31", "arm": "amazon-to-webcam", "method": "gh", "method_args": {}}
-    assert beside(problem_options=options, **cell) is None  # the table's SSRT is a ViT
-    assert beside(problem_options=options | {"method": "mcd"}, **cell) == 91.4
-
-
-SUITE_OF = {1: "office31", 2: "office-home", 3: "digits-paper", 5: "domainnet"}
-
-
-@pytest.mark.parametrize("number", SUITE_OF)
-def test_the_paper_suites_are_those_that_figures_stand_beside(number: int) -> None:
-    """Every figure of a harmonised CNN that can stand beside a cell of the suite does, and no other."""
-    suite = load_suite(SUITES / f"{SUITE_OF[number]}.toml")
-    shown = table(number)
-    (setting,) = shown.settings
-    assert set(setting.arms) <= {arm.name for arm in suite.arms}
-    found = {}
-    for arm in suite.arms:
-        for row in suite.methods:
-            options = suite.options_of(arm, row)
-            cell = {"suite": suite.name, "arm": arm.name, "method": row.method, "method_args": row.args}
-            figure = beside(problem_options=options, **cell)
-            if figure is not None:
-                found[row.label, setting.arms[arm.name]] = figure
-    systems = ["CDAN"] if number == 3 else ["CDAN", "MCD", "DWL", "GVB"]
-    rows = {row.label: row.values for row in shown.rows}
-    expected = {
-        (system + suffix, column): rows[system + suffix][column]
-        for system in systems
-        for suffix in ("", "+GH", "+GH++")
-        for column in setting.arms.values()
-    }
-    assert {key: value for key, value in found.items() if key[0] != "source only"} == expected
-
-
-def test_the_report_is_given_the_papers_figure_of_a_run_and_of_no_shorter_one() -> None:
-    suite = load_suite(SUITES / "office31.toml")
-    for shown, expected in ((suite, 91.4), (suite.restricted(steps=10), None)):
-        made = run(shown, "MCD+GH", 0, 50.0).model_copy(update={"arm": "amazon-to-webcam"})
-        assert published(made) == expected

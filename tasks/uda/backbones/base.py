@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mtlgrad.compare.checks import number
+
 
 class Backbone(nn.Module):
     """Images [N, channels, size, size], in [-1, 1], to features [N, `width`].
@@ -55,13 +57,15 @@ class Classifier(nn.Sequential):
 
 
 class Discriminator(nn.Sequential):
-    """Anything [N, width] to one logit a row, two hidden layers with ReLU: source or target.
+    """Anything [N, width] to one logit a row, two hidden layers with ReLU and `dropout` after it: source or target.
 
     With `batch_norm` before each ReLU, both domains must pass together: apart, their means would be hidden.
     """
 
-    def __init__(self, width: int, hidden: int, *, batch_norm: bool = False) -> None:
+    def __init__(self, width: int, hidden: int, *, batch_norm: bool = False, dropout: float = 0.0) -> None:
+        number("dropout", dropout, high=1)
         layers: list[nn.Module] = []
         for into in (width, hidden):
             layers += [nn.Linear(into, hidden), *([nn.BatchNorm1d(hidden)] if batch_norm else []), nn.ReLU()]
+            layers += [nn.Dropout(dropout)] if dropout else []
         super().__init__(*layers, nn.Linear(hidden, 1))

@@ -44,7 +44,7 @@ class Setting:
     size: int
     classes: int
     steps: int
-    """Of the whole run: schedules are functions of index / steps."""
+    """Of the whole run: schedules are functions of index / steps, unless the recipe has a horizon of its own."""
     variant: str = "principled"
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The system's own, over its `defaults`."""
@@ -151,7 +151,7 @@ class System(ABC):
 
     def iterate(self, batch: Batch, index: int) -> Iterator[Phase]:
         """Training step `index`, at the rate of its place in the run; the first `warmup` use the source alone."""
-        factor = self.setting.recipe.factor(index / self.setting.steps)
+        factor = self.setting.recipe.factor(index, self.setting.steps)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["full_lr"] * factor
@@ -176,8 +176,8 @@ class System(ABC):
         return [self.optimizers["model"]]
 
     def progress(self, index: int) -> float:
-        """From 0 to just below 1."""
-        return index / self.setting.steps
+        """From 0 to just below 1, or beyond where the recipe has a horizon before the run's end."""
+        return self.setting.recipe.progress(index, self.setting.steps)
 
     def both(self, network: nn.Module, batch: Batch) -> tuple[Any, Any]:
         """`network` of the source and of the target images, which pass apart: batch norm mixes no domains."""

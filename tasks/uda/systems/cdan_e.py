@@ -37,7 +37,7 @@ class CDANE(System):
         "released": "the random map always; reversed gradients flow through the weights into generator and classifier; "
         "the two tasks' weights multiply whole losses, the discriminator's included",
     }
-    defaults: ClassVar = {"tradeoff": 1.0, "hidden": 256}
+    defaults: ClassVar = {"tradeoff": 1.0, "hidden": 256, "dropout": 0.0}
     published = Recipe("sgd", lr=0.01, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=5e-4, trunk=0.1)
 
     def build(self) -> None:
@@ -49,7 +49,8 @@ class CDANE(System):
         if self.released or width * classes > EXPLICIT:
             self.random_map = self.add_network("random_map", RandomMap(width, classes, out=RANDOM))
         entering = width * classes if self.random_map is None else RANDOM
-        self.discriminator = self.add_network("discriminator", Discriminator(entering, self.settings["hidden"]))
+        judge = Discriminator(entering, self.settings["hidden"], dropout=self.settings["dropout"])
+        self.discriminator = self.add_network("discriminator", judge)
         self.add_optimizer("model", "generator", "classifier")
         self.add_optimizer("discriminator", "discriminator")
 

@@ -163,9 +163,9 @@ def test_evaluation_leaves_no_trace() -> None:
     torch.testing.assert_close(task.state_dict(), before, rtol=0, atol=0)  # batch norm's statistics are in it
     assert torch.equal(torch.get_rng_state(), rng)
     assert all(module.training for net in networks(task).values() for module in net.modules())
-    assert set(metrics) == {"accuracy", "source_accuracy", "mmd", "separability"}
+    assert set(metrics) == {"accuracy", "class_accuracy", "source_accuracy", "mmd", "separability"}
     assert task.metric in metrics
-    assert all(0 <= metrics[name] <= 100 for name in ("accuracy", "source_accuracy"))
+    assert all(0 <= metrics[name] <= 100 for name in ("accuracy", "class_accuracy", "source_accuracy"))
     assert metrics["separability"] > 0
 
 
