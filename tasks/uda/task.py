@@ -24,6 +24,7 @@ from tasks.uda.data import (
     check_pair,
     load_pair,
     normalize,
+    together,
 )
 from tasks.uda.fixed import behind_fixed
 from tasks.uda.losses import Gaussian, kernel_mmd, separability
@@ -31,7 +32,6 @@ from tasks.uda.schedules import SHORT, Recipe
 from tasks.uda.systems import SYSTEMS, Batch, Setting, System
 
 RECIPES = ("short", "published")
-_EVALUATION_BATCH = 1000
 _SAMPLES_PER_CLASS = 4
 _CLASSES_SHOWN = 12
 _COMPARED = 150  # images a domain between which the MMD is measured: its kernel holds all pairs at once
@@ -105,14 +105,15 @@ class UDA(Problem):
     protocol: str = "held-out"
 
     def __post_init__(self) -> None:
+        one_of("method", self.method, SYSTEMS)
         check_pair(
             self.source,
             self.target,
             batch_size=self.batch_size,
             data_dir=self.data_dir,
             protocol=self.protocol,
+            held_out=SYSTEMS[self.method].held_out,
         )
-        one_of("method", self.method, SYSTEMS)
         one_of("variant", self.variant, SYSTEMS[self.method].variants)
         check_settings(self.method, self.settings)
         if self.backbone is not None:
@@ -162,6 +163,7 @@ class UDA(Problem):
                 part.to(device),
                 batch_size=min(self.batch_size, len(part)) if role == "held-out" else self.batch_size,
                 seed=stream_seed(seed, f"uda {role} batches"),
+                name=f"the training part of {self.source if role == 'source' else self.target}, the {role},",
             )
             for role, part in parts.items()
         }
@@ -219,16 +221,17 @@ class UDA(Problem):
         with evaluating(self.system.networks), torch.no_grad():
             predictions = [
                 self.system.probabilities(normalize(images.to(self._device))).argmax(dim=1)
-                for images in split.images.split(_EVALUATION_BATCH)
+                for images in split.images.split(together(split.images))
             ]
         return torch.cat(predictions).cpu()
 
     def _features(self, split: Split, rows: int | None = None) -> Tensor:
         """Features of the first rows of a part (None: of all), in evaluation mode, [N, width] on the CPU."""
+        shown = split.images if rows is None else split.first(rows).images
         with evaluating(self.system.networks), torch.no_grad():
             found = [
                 self.system.features(normalize(images.to(self._device))).cpu()
-                for images in (split.images if rows is None else split.images[:rows]).split(_EVALUATION_BATCH)
+                for images in shown.split(together(shown))
             ]
         return torch.cat(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -17,7 +18,41 @@ SIDE = 224
 """Side of the crop."""
 
 CACHE_BYTES = 2**30
-"""Decoded photographs that one collection keeps: about 5,400, all of Office-31's domains."""
+"""Decoded photographs that all collections of the process keep together: about 5,400, more than Office-31 has."""
+
+_STORED_BYTES = 3 * STORED**2
+
+
+class Cache:
+    """Decoded photographs by path. Those of all caches together stay within `CACHE_BYTES`.
+
+    What is kept is never replaced: a pass over more photographs than fit would replace each before it is asked for
+    again. A cache that nobody holds any more makes room.
+    """
+
+    def __init__(self) -> None:
+        self._images: dict[Path, Tensor] = {}
+        _CACHES.add(self)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def get(self, path: Path) -> Tensor | None:
+        """The photograph, if it is kept."""
+        return self._images.get(path)
+
+    def offer(self, path: Path, image: Tensor) -> None:
+        """Keep a photograph, if there is room."""
+        if kept_bytes() + image.numel() <= CACHE_BYTES:
+            self._images[path] = image
+
+
+_CACHES: WeakSet[Cache] = WeakSet()
+
+
+def kept_bytes() -> int:
+    """What the caches of the process hold."""
+    return _STORED_BYTES * sum(len(cache) for cache in _CACHES)
 
 
 class Photos:
@@ -33,7 +68,7 @@ class Photos:
     device:
         Where what is read goes.
     cache:
-        Decoded photographs by path, shared with the collection that this one is a part of.
+        Shared with the collection that this one is a part of.
     """
 
     def __init__(
@@ -41,11 +76,11 @@ class Photos:
         paths: Sequence[Path],
         *,
         device: torch.device | None = None,
-        cache: dict[Path, Tensor] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.paths = tuple(paths)
         self.device = device or torch.device("cpu")
-        self._cache: dict[Path, Tensor] = {} if cache is None else cache
+        self._cache = Cache() if cache is None else cache
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -89,6 +124,5 @@ class Photos:
         image = self._cache.get(path)
         if image is None:
             image = torch.from_numpy(np.ascontiguousarray(read_image(path, side=STORED).transpose(2, 0, 1)))
-            if (len(self._cache) + 1) * image.numel() <= CACHE_BYTES:
-                self._cache[path] = image
+            self._cache.offer(path, image)
         return image

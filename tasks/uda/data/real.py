@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tasks.uda.data.domain import Domain, Split
-from tasks.uda.data.photos import Photos
+from tasks.uda.data.photos import Cache, Photos
 from tasks.uda.data.trees import Listing, class_folders, first_folder, list_file
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def load(collection: str, domain: str, wanted: Request) -> Domain:
     return _load(collection, domain, wanted.data_dir)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)  # the last pair: what others keep of their photographs makes room
 def _load(collection: str, domain: str, data_dir: str) -> Domain:
     about = COLLECTIONS[collection]
     root = Path(data_dir) / about.folder
@@ -127,17 +127,15 @@ def _load(collection: str, domain: str, data_dir: str) -> Domain:
             f"{root}: {domain} has {len(classes)} classes, {classes[:3]} ...; allowed: 2 to {about.classes}, as "
             f"many as the data set has; expected: {about.expected}"
         )
-    cache: dict[Path, torch.Tensor] = {}
+    cache = Cache()
     train, test = (_split(part, classes, cache) for part in (trained, tested))
-    images = train.images
-    assert isinstance(images, Photos)
     # always the same images, and as many of each class as its share says
     order = np.argsort(train.labels.numpy(), kind="stable")
     rows = torch.from_numpy(order[:: round(1 / _VALIDATED)].copy())
-    return Domain(f"{collection}/{domain}", train, Split(images.part(rows), train.labels[rows]), test, classes)
+    return Domain(f"{collection}/{domain}", train, train.part(rows), test, classes)
 
 
-def _split(listing: Listing, classes: tuple[str, ...], cache: dict[Path, torch.Tensor]) -> Split:
+def _split(listing: Listing, classes: tuple[str, ...], cache: Cache) -> Split:
     numbers = {kind: number for number, kind in enumerate(classes)}
     labels = torch.tensor([numbers[kind] for _, kind in listing], dtype=torch.int64)
     return Split(Photos([path for path, _ in listing], cache=cache), labels)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mtlgrad.compare.checks import integer, one_of, text_or_none
+from mtlgrad.compare.checks import one_of
 from tasks.uda.data import digits, folders, photos, real, styles
 from tasks.uda.data.domain import DIGITS, Domain, Split
 from tasks.uda.data.frame import SIZE
@@ -138,39 +138,6 @@ def classes_of(source: str, target: str) -> tuple[str, ...]:
             "allowed: the same"
         )
     return first
-
-
-def check_pair(source: str, target: str, *, batch_size: int, data_dir: str | None, protocol: str = "held-out") -> None:
-    """Raise unless two domains can be adapted to each other, from what is given, before anything is loaded.
-
-    Raises
-    ------
-    ValueError, TypeError
-        An unknown domain, the same one twice, or two of different classes; a batch larger than a training part;
-        `data_dir` missing where it is needed, or given where it has no effect; so with `protocol`.
-    """
-    one_of("source", source, DOMAINS)
-    one_of("target", target, [name for name in DOMAINS if name != source])
-    classes_of(source, target)
-    text_or_none("data_dir", data_dir)
-    pair = {name: DOMAINS[name] for name in (source, target)}
-    known = [
-        entry.trained_on
-        for entry in pair.values()
-        if entry.trained_on is not None and (entry.data != "either" or data_dir is None)
-    ]
-    integer("batch_size", batch_size, low=2, high=min(known, default=None))  # batch norm needs two
-    one_of("protocol", protocol, PROTOCOLS)
-    if protocol != "held-out" and (data_dir is None or not set(pair) & set(folders.HUB)):
-        raise ValueError(
-            f"protocol={protocol!r} has no effect on {source!r} and {target!r}; allowed: 'held-out', or mnist, usps or "
-            "svhn from data_dir"
-        )
-    needed = [name for name, entry in pair.items() if entry.data == "needed"]
-    if needed and data_dir is None:
-        raise ValueError(f"data_dir=None does not do for {needed[0]!r}; allowed: a folder that holds {needed[0]!r}")
-    if data_dir is not None and all(entry.data == "none" for entry in pair.values()):
-        raise ValueError(f"data_dir={data_dir!r} has no effect: {source!r} and {target!r} are built in; allowed: none")
 
 
 def load_pair(
