@@ -57,7 +57,8 @@ class Split:
 class Domain:
     """One domain: `train` is trained on (unlabelled when target), `validation` selects, `test` is reported.
 
-    Labels are positions in `classes`.
+    Labels are positions in `classes`. `numbers` are those that lists of files give the classes, in the same order; ()
+    where there are no lists.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Domain:
     validation: Split
     test: Split
     classes: tuple[str, ...] = DIGITS
+    numbers: tuple[int, ...] = ()
 
 
 def count_apart(total: int, share: float) -> int:

@@ -27,44 +27,67 @@ class Collection:
     """A data set of several domains.
 
     folder: its name in `data_dir`. domains: our names to its own. classes: how many there are in the whole set.
-    expected: the layout, for errors. read: from the data set's folder and a domain's own name to the images of the
-    training and of the test part, which are the same where the published protocol adapts to the images it tests on.
+    expected: the layout, for errors. read: from the data set's folder, a domain's own name and this entry to the parts.
     """
 
     folder: str
     domains: dict[str, str]
     classes: int
     expected: str
-    read: Callable[[Path, str, str], tuple[Listing, Listing]]
+    read: Callable[[Path, str, Collection], Parts]
 
 
-def _office31(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
+@dataclass(frozen=True)
+class Parts:
+    """The images of the training and of the test part, which are the same where the published protocol adapts to the
+    images it tests on; and the number that lists give each class, where there are lists.
+    """
+
+    train: Listing
+    test: Listing
+    numbers: dict[str, int]
+
+
+def _office31(root: Path, domain: str, about: Collection) -> Parts:
+    expected = about.expected
     found = class_folders(first_folder([root / domain / "images", root / domain], expected=expected), expected=expected)
-    return found, found
+    return Parts(found, found, {})
 
 
-def _office_home(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
+def _office_home(root: Path, domain: str, about: Collection) -> Parts:
     spellings = dict.fromkeys([domain, domain.replace(" ", ""), domain.replace(" ", "_")])
-    folder = first_folder([root / spelling for spelling in spellings], expected=expected)
-    found = class_folders(folder, expected=expected)
-    return found, found
+    folder = first_folder([root / spelling for spelling in spellings], expected=about.expected)
+    found = class_folders(folder, expected=about.expected)
+    return Parts(found, found, {})
 
 
-def _visda(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
-    folder = first_folder([root / domain], expected=expected)
+def _visda(root: Path, domain: str, about: Collection) -> Parts:
+    folder = first_folder([root / domain], expected=about.expected)
     listed = folder / "image_list.txt"
-    found = (
-        list_file(listed, folder, expected=expected) if listed.exists() else class_folders(folder, expected=expected)
+    if not listed.exists():
+        found = class_folders(folder, expected=about.expected)
+        return Parts(found, found, {})
+    found, numbers = list_file(listed, folder, root=folder, classes=about.classes, expected=about.expected)
+    return Parts(found, found, numbers)
+
+
+def _domainnet(root: Path, domain: str, about: Collection) -> Parts:
+    (train, numbers), (test, others) = (
+        list_file(
+            root / f"{domain}_{part}.txt", root / domain, root=root, classes=about.classes, expected=about.expected
+        )
+        for part in ("train", "test")
     )
-    return found, found
-
-
-def _domainnet(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
-    train, test = (list_file(root / f"{domain}_{part}.txt", root, expected=expected) for part in ("train", "test"))
+    for kind, number in others.items():
+        if number != numbers.get(kind, number):
+            raise ValueError(
+                f"{root / domain}_test.txt gives class {kind!r} the number {number}, and {domain}_train.txt "
+                f"{numbers[kind]}; allowed: the same"
+            )
     both = {path for path, _ in train} & {path for path, _ in test}
     if both:
         raise ValueError(f"{root / domain}_test.txt lists {min(both)}, which is in the training list too")
-    return train, test
+    return Parts(train, test, numbers)
 
 
 COLLECTIONS = {
@@ -117,9 +140,9 @@ def load(collection: str, domain: str, wanted: Request) -> Domain:
 def _load(collection: str, domain: str, data_dir: str) -> Domain:
     about = COLLECTIONS[collection]
     root = Path(data_dir) / about.folder
-    trained, tested = about.read(root, about.domains[domain], about.expected)
-    classes = tuple(sorted({kind for _, kind in trained}))
-    unknown = sorted({kind for _, kind in tested} - set(classes))
+    parts = about.read(root, about.domains[domain], about)
+    classes = tuple(sorted({kind for _, kind in parts.train}))
+    unknown = sorted({kind for _, kind in parts.test} - set(classes))
     if unknown:
         raise ValueError(f"{root}: the test part of {domain} has classes that training has not: {unknown}")
     if not 2 <= len(classes) <= about.classes:
@@ -128,11 +151,12 @@ def _load(collection: str, domain: str, data_dir: str) -> Domain:
             f"many as the data set has; expected: {about.expected}"
         )
     cache = Cache()
-    train, test = (_split(part, classes, cache) for part in (trained, tested))
+    train, test = (_split(part, classes, cache) for part in (parts.train, parts.test))
     # always the same images, and as many of each class as its share says
     order = np.argsort(train.labels.numpy(), kind="stable")
     rows = torch.from_numpy(order[:: round(1 / _VALIDATED)].copy())
-    return Domain(f"{collection}/{domain}", train, train.part(rows), test, classes)
+    numbers = tuple(parts.numbers[kind] for kind in classes) if parts.numbers else ()
+    return Domain(f"{collection}/{domain}", train, train.part(rows), test, classes, numbers)
 
 
 def _split(listing: Listing, classes: tuple[str, ...], cache: Cache) -> Split:

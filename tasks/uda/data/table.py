@@ -148,7 +148,7 @@ def load_pair(
     Raises
     ------
     ValueError, FileNotFoundError
-        As `load_domain`; and if the data have different classes.
+        As `load_domain`; and if the data have different classes, or lists that number them differently.
 
     Examples
     --------
@@ -166,6 +166,12 @@ def load_pair(
             f"{source!r} and {target!r} in {data_dir} have different classes: {only[0]} are in the first alone and "
             f"{only[1]} in the second alone; allowed: the same"
         )
+    for kind, one, other in zip(first.classes, first.numbers, second.numbers, strict=False):  # not all have lists
+        if one != other:
+            raise ValueError(
+                f"the lists of {source!r} and {target!r} in {data_dir} give class {kind!r} the numbers {one} and "
+                f"{other}; allowed: the same"
+            )
     return first, second
 
 
