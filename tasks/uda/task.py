@@ -252,8 +252,9 @@ class UDA(Problem):
         series = {}
         for role, domain in self._domains.items():
             right = self._predict(domain.test) == domain.test.labels
-            per_class = [100 * right[domain.test.labels == digit].double().mean().item() for digit in range(len(names))]
-            series[f"{domain.name} ({role})"] = {"x": names, "y": per_class}
+            per_class = [right[domain.test.labels == kind].double() for kind in range(len(names))]
+            shares = [100 * some.mean().item() if len(some) else None for some in per_class]  # None: not in this part
+            series[f"{domain.name} ({role})"] = {"x": names, "y": shares}
         images = [
             {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain)}
             for role, domain in self._drawn.items()
@@ -286,7 +287,7 @@ class UDA(Problem):
 def _grid(domain: Domain) -> str:
     """A base64 PNG: one column per class, the first images of each; of many classes the first."""
     split = domain.train
-    rows = [(split.labels == kind).nonzero().flatten()[:_SAMPLES_PER_CLASS] for kind in range(len(domain.classes))]
+    rows = [(split.labels == kind).nonzero().flatten()[:_SAMPLES_PER_CLASS] for kind in split.labels.unique()]
     shown = min(len(some) for some in rows)
     columns = [torch.cat(list(split.images[some[:shown]]), dim=1) for some in rows[:_CLASSES_SHOWN]]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()
