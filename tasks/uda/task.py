@@ -68,7 +68,7 @@ class UDA(Problem):
         Of what is rendered. Not the run's seed: all runs see the same images.
     data_dir:
         Folder that holds what the domains are read from, where they are not built in (see the README); "hub": MNIST,
-        USPS and SVHN from the Hugging Face hub.
+        USPS and SVHN from the Hugging Face hub; "hub:OWNER/NAME": photographs from that repository of it.
     protocol:
         Which images of MNIST, USPS and SVHN are trained on; see `tasks.uda.data.PROTOCOLS`.
 

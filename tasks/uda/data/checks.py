@@ -5,7 +5,7 @@ from __future__ import annotations
 from mtlgrad.compare.checks import integer, one_of, text_or_none
 from tasks.uda.data import folders
 from tasks.uda.data.domain import count_apart
-from tasks.uda.data.table import DOMAINS, PROTOCOLS, classes_of
+from tasks.uda.data.table import DOMAINS, PROTOCOLS, check_data_dir, classes_of
 
 
 def check_pair(
@@ -30,7 +30,7 @@ def check_pair(
     ------
     ValueError, TypeError
         An unknown domain, the same one twice, or two of different classes; a batch larger than what is trained on;
-        `data_dir` missing where it is needed, or given where it has no effect; so with `protocol`.
+        `data_dir` missing where it is needed, or given where it has no effect or no meaning; so with `protocol`.
 
     >>> check_pair("font", "optical", batch_size=64, data_dir=None)
     """
@@ -46,9 +46,8 @@ def check_pair(
             f"protocol={protocol!r} has no effect on {source!r} and {target!r}; allowed: 'held-out', or mnist, usps or "
             "svhn from data_dir"
         )
-    needed = [name for name, entry in pair.items() if entry.data == "needed"]
-    if needed and data_dir is None:
-        raise ValueError(f"data_dir=None does not do for {needed[0]!r}; allowed: a folder that holds {needed[0]!r}")
+    for name in pair:
+        check_data_dir(name, data_dir)
     if data_dir is not None and all(entry.data == "none" for entry in pair.values()):
         raise ValueError(f"data_dir={data_dir!r} has no effect: {source!r} and {target!r} are built in; allowed: none")
 

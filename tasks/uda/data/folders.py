@@ -72,7 +72,7 @@ def digits(name: str, wanted: Request) -> Domain:
                 f"{name} in {wanted.data_dir} has {len(whole)} images to train on; protocol='sampled' takes "
                 f"{SAMPLED[name]} of them and validates on others"
             )
-        # whatever the labels, as the published samples are: those of a target say nothing of what is trained on
+        # whatever the labels, so that a target's do not say what is trained on
         order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(_SAMPLE_SEED))
         train, validation = (whole.part(rows) for rows in order.split([SAMPLED[name], len(whole) - SAMPLED[name]]))
         validation = validation.first(VALIDATED)

@@ -13,6 +13,7 @@ import torch
 
 from tasks.uda.data.domain import Domain, Split
 from tasks.uda.data.photos import Cache, Photos
+from tasks.uda.data.tables import EXPECTED, Rows, is_table, photographs
 from tasks.uda.data.trees import Listing, class_folders, first_folder, list_file
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Collection:
 
     folder: its name in `data_dir`. domains: our names to its own. classes: how many there are in the whole set.
     expected: the layout, for errors. read: from the data set's folder, a domain's own name and this entry to the parts.
+    parted: whether its domains have a training and a test part.
     """
 
     folder: str
@@ -35,6 +37,7 @@ class Collection:
     classes: int
     expected: str
     read: Callable[[Path, str, Collection], Parts]
+    parted: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Parts:
     images it tests on; and the number that lists give each class, where there are lists.
     """
 
-    train: Listing
-    test: Listing
+    train: Listing | Rows
+    test: Listing | Rows
     numbers: dict[str, int]
 
 
@@ -118,19 +121,20 @@ COLLECTIONS = {
         345,
         "domainnet/<domain>/<class>/*.jpg with domainnet/<domain>_train.txt and _test.txt: path and number a line",
         _domainnet,
+        parted=True,
     ),
 }
 
 
 def load(collection: str, domain: str, wanted: Request) -> Domain:
-    """A domain of a collection from `data_dir`/<collection>.
+    """A domain of a collection from `data_dir`/<collection>, a tree or a table, or from the hub for "hub:OWNER/NAME".
 
     Raises
     ------
     FileNotFoundError
         A folder or a list is not there.
     ValueError
-        The tree is not as expected, has more classes than the data set, or the parts have different classes.
+        What is there is not as expected, has more classes than the data set, or the parts have different classes.
     """
     assert wanted.data_dir is not None
     return _load(collection, domain, wanted.data_dir)
@@ -139,16 +143,23 @@ def load(collection: str, domain: str, wanted: Request) -> Domain:
 @lru_cache(maxsize=2)  # the last pair: what others keep of their photographs makes room
 def _load(collection: str, domain: str, data_dir: str) -> Domain:
     about = COLLECTIONS[collection]
-    root = Path(data_dir) / about.folder
-    parts = about.read(root, about.domains[domain], about)
+    root, names = Path(data_dir) / about.folder, (domain, about.domains[domain])
+    where = str(root)
+    if data_dir.startswith("hub:"):
+        where = data_dir.removeprefix("hub:")
+        parts, expected = Parts(*photographs((where,), names, parted=about.parted), {}), EXPECTED
+    elif is_table(root):
+        parts, expected = Parts(*photographs(root, names, parted=about.parted), {}), EXPECTED
+    else:
+        parts, expected = about.read(root, names[1], about), about.expected
     classes = tuple(sorted({kind for _, kind in parts.train}))
     unknown = sorted({kind for _, kind in parts.test} - set(classes))
     if unknown:
-        raise ValueError(f"{root}: the test part of {domain} has classes that training has not: {unknown}")
+        raise ValueError(f"{where}: the test part of {domain} has classes that training has not: {unknown}")
     if not 2 <= len(classes) <= about.classes:
         raise ValueError(
-            f"{root}: {domain} has {len(classes)} classes, {classes[:3]} ...; allowed: 2 to {about.classes}, as "
-            f"many as the data set has; expected: {about.expected}"
+            f"{where}: {domain} has {len(classes)} classes, {classes[:3]} ...; allowed: 2 to {about.classes}, as "
+            f"many as the data set has; expected: {expected}"
         )
     cache = Cache()
     train, test = (_split(part, classes, cache) for part in (parts.train, parts.test))
@@ -159,7 +170,7 @@ def _load(collection: str, domain: str, data_dir: str) -> Domain:
     return Domain(f"{collection}/{domain}", train, train.part(rows), test, classes, numbers)
 
 
-def _split(listing: Listing, classes: tuple[str, ...], cache: Cache) -> Split:
+def _split(listing: Listing | Rows, classes: tuple[str, ...], cache: Cache) -> Split:
     numbers = {kind: number for number, kind in enumerate(classes)}
     labels = torch.tensor([numbers[kind] for _, kind in listing], dtype=torch.int64)
     return Split(Photos([path for path, _ in listing], cache=cache), labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -116,6 +117,29 @@ def image_shape(source: str, target: str) -> tuple[int, int]:
     return (3 if coloured else 1), min(entry.size for entry in pair)
 
 
+def check_data_dir(name: str, data_dir: str | None) -> None:
+    """ValueError if `data_dir` is missing where a domain needs it, or means a hub that the domain does not come from.
+
+    >>> check_data_dir("usps", "hub")
+    """
+    entry = _entry(name)
+    photographs = entry.classes is None
+    allowed = f"a folder that holds {name!r}"
+    if name in folders.HUB:
+        allowed = f"{allowed}, or 'hub'"
+    elif photographs:
+        allowed = f"{allowed}, or 'hub:OWNER/NAME', a repository of the Hugging Face hub that has its collection"
+    else:
+        allowed = f"none, or {allowed}"
+    if data_dir is None:
+        if entry.data == "needed":
+            raise ValueError(f"data_dir=None does not do for {name!r}; allowed: {allowed}")
+    elif entry.data != "none" and data_dir.partition(":")[0] == "hub":  # a folder of that name is called ./hub
+        named = re.fullmatch(r"hub:\w[\w.-]*/\w[\w.-]*", data_dir) is not None
+        if not (photographs and named) and not (name in folders.HUB and data_dir == "hub"):
+            raise ValueError(f"data_dir={data_dir!r} has no meaning for {name!r}; allowed: {allowed}")
+
+
 def classes_of(source: str, target: str) -> tuple[str, ...]:
     """The names of the classes that two domains share, as far as they are known before anything is loaded.
 
@@ -156,6 +180,8 @@ def load_pair(
     [torch.Size([1, 16, 16]), torch.Size([1, 16, 16])]
     """
     channels, size = image_shape(source, target)
+    for name in (source, target):  # both, before one is loaded
+        check_data_dir(name, data_dir)
     first, second = (
         load_domain(name, channels=channels, size=size, seed=seed, data_dir=data_dir, protocol=protocol)
         for name in (source, target)
@@ -196,14 +222,15 @@ def load_domain(
         Of what is rendered, for `font` and `scene`; the other domains do not depend on it.
     data_dir:
         Holds a folder per name, for `FROM_FOLDER`, or per collection, for photographs. "hub": MNIST, USPS and SVHN are
-        downloaded from the Hugging Face hub.
+        downloaded from the Hugging Face hub. "hub:OWNER/NAME": so are photographs, from that repository.
     protocol:
         One of `PROTOCOLS`, for digits from `data_dir`.
 
     Raises
     ------
     ValueError
-        Unknown name, a domain at a size or in a colour that it does not come in, or no `data_dir` where one is needed.
+        Unknown name, a domain at a size or in a colour that it does not come in, or no `data_dir` where one is needed;
+        "hub" where it has no meaning.
     FileNotFoundError
         `data_dir` has no such folder, or what is fetched is not there.
 
@@ -232,6 +259,7 @@ def load_domain(
         raise ValueError(
             f"domain {name!r} comes with 3 channels at {photos.SIDE} pixels, got channels={channels}, size={size}"
         )
+    check_data_dir(name, data_dir)
     domain = entry.load(Request(channels, size, seed, data_dir, protocol))
     return domain if domain.train.images.shape[1] == channels else _in_colour(domain)
 
