@@ -19,8 +19,8 @@ PROTOCOLS = ("held-out", "full", "sampled")
 """Which images of MNIST, USPS and SVHN are trained on, where they are read from `data_dir`.
 
 held-out: 90 % of the training set; the rest validates. full: the whole training set, as CDAN's lists have it; where it
-is the source, its test set validates. sampled: 2,000 of MNIST and 1,800 of USPS, as MCD, DWL and GVB have it, and the
-whole of SVHN as in `full`.
+is the source, its test set validates. sampled: 2,000 of MNIST and 1,800 of USPS, as MCD, DWL and GVB have it, drawn
+whatever their labels, and the whole of SVHN as in `full`.
 """
 
 
