@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is read. Pillow knows more, among them formats that start other programs. Its JPEG reader takes MPO too."""
+
+_SPELT = (*FORMATS, "MPO")
 
 MOST_PIXELS = 2**27
 """A file that says it has more pixels is refused before they are decoded: 134 million, 400 MB as RGB."""
@@ -42,6 +45,16 @@ class ImageError(ValueError):
 
 class MissingImageError(ImageError, FileNotFoundError):
     """There is no such file."""
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Of the files that can be read, in lower case, as Pillow knows them for `FORMATS`.
+
+    >>> {".jpg", ".jfif", ".jp2", ".ppm"} <= suffixes(), ".pdf" in suffixes()
+    (True, False)
+    """
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in _SPELT)
 
 
 @dataclass(frozen=True)

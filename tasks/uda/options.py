@@ -39,8 +39,6 @@ def check_warmup(method: str, *, steps: int, warmup: int | None) -> None:
             )
         return
     integer("warmup", warmup, low=0)
-    if warmup and not SYSTEMS[method].adapts:
-        raise ValueError(f"warmup={warmup} has no effect with method={method!r}, which trains on the source throughout")
     if warmup >= steps:
         raise ValueError(
             f"warmup={warmup} leaves none of steps={steps} to adapt in; allowed: below steps "

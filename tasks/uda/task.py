@@ -17,7 +17,7 @@ from tasks.networks import evaluating
 from tasks.pictures import png
 from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES
-from tasks.uda.data import Batches, Domain, Split, check_pair, load_pair, normalize
+from tasks.uda.data import Batches, Domain, Split, check_pair, load_pair, normalize, together
 from tasks.uda.fixed import behind_fixed
 from tasks.uda.losses import Gaussian, kernel_mmd, separability
 from tasks.uda.measures import class_accuracy, sizes
@@ -27,7 +27,6 @@ from tasks.uda.systems import SYSTEMS, Batch, Setting, System
 
 RECIPES = ("short", "published")
 METRICS = ("accuracy", "class_accuracy")
-_EVALUATION_BATCH = 1000
 _SAMPLES_PER_CLASS = 4
 _CLASSES_SHOWN = 12
 _COMPARED = 150  # images a domain between which the MMD is measured: its kernel holds all pairs at once
@@ -66,7 +65,7 @@ class UDA(Problem):
         Of what is rendered. Not the run's seed: all runs see the same images.
     data_dir:
         Folder that holds what the domains are read from, where they are not built in (see the README); "hub": MNIST,
-        USPS and SVHN from the Hugging Face hub.
+        USPS and SVHN from the Hugging Face hub; "hub:OWNER/NAME": photographs from that repository of it.
     protocol:
         Which images of MNIST, USPS and SVHN are trained on; see `tasks.uda.data.PROTOCOLS`.
     metric:
@@ -106,14 +105,15 @@ class UDA(Problem):
     metric: str = "accuracy"
 
     def __post_init__(self) -> None:
+        one_of("method", self.method, SYSTEMS)
         check_pair(
             self.source,
             self.target,
             batch_size=self.batch_size,
             data_dir=self.data_dir,
             protocol=self.protocol,
+            held_out=SYSTEMS[self.method].held_out,
         )
-        one_of("method", self.method, SYSTEMS)
         one_of("variant", self.variant, SYSTEMS[self.method].variants)
         check_settings(self.method, self.settings)
         if self.backbone is not None:
@@ -164,6 +164,7 @@ class UDA(Problem):
                 part.to(device),
                 batch_size=min(self.batch_size, len(part)) if role == "held-out" else self.batch_size,
                 seed=stream_seed(seed, f"uda {role} batches"),
+                name=f"the training part of {self.source if role == 'source' else self.target}, the {role},",
             )
             for role, part in parts.items()
         }
@@ -224,16 +225,17 @@ class UDA(Problem):
         with evaluating(self.system.networks), torch.no_grad():
             predictions = [
                 self.system.probabilities(normalize(images.to(self._device)), source=source).argmax(dim=1)
-                for images in split.images.split(_EVALUATION_BATCH)
+                for images in split.images.split(together(split.images))
             ]
         return torch.cat(predictions).cpu()
 
     def _features(self, split: Split, rows: int | None = None, *, source: bool = False) -> Tensor:
         """Features of the first rows of a part (None: of all), in evaluation mode, [N, width] on the CPU."""
+        shown = split.images if rows is None else split.first(rows).images
         with evaluating(self.system.networks), torch.no_grad():
             found = [
                 self.system.features(normalize(images.to(self._device)), source=source).cpu()
-                for images in (split.images if rows is None else split.images[:rows]).split(_EVALUATION_BATCH)
+                for images in shown.split(together(shown))
             ]
         return torch.cat(found)
 
@@ -254,8 +256,9 @@ class UDA(Problem):
         series = {}
         for role, domain in self._domains.items():
             right = self._predict(domain.test, source=role == "source") == domain.test.labels
-            per_class = [100 * right[domain.test.labels == digit].double().mean().item() for digit in range(len(names))]
-            series[f"{domain.name} ({role})"] = {"x": names, "y": per_class}
+            per_class = [right[domain.test.labels == kind].double() for kind in range(len(names))]
+            shares = [100 * some.mean().item() if len(some) else None for some in per_class]  # None: not in this part
+            series[f"{domain.name} ({role})"] = {"x": names, "y": shares}
         images = [
             {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain)}
             for role, domain in self._drawn.items()
@@ -290,7 +293,7 @@ class UDA(Problem):
 def _grid(domain: Domain) -> str:
     """A base64 PNG: one column per class, the first images of each; of many classes the first."""
     split = domain.train
-    rows = [(split.labels == kind).nonzero().flatten()[:_SAMPLES_PER_CLASS] for kind in range(len(domain.classes))]
+    rows = [(split.labels == kind).nonzero().flatten()[:_SAMPLES_PER_CLASS] for kind in split.labels.unique()]
     shown = min(len(some) for some in rows)
     columns = [torch.cat(list(split.images[some[:shown]]), dim=1) for some in rows[:_CLASSES_SHOWN]]
     pixels = torch.cat(columns, dim=2).permute(1, 2, 0).numpy()

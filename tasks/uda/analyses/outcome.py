@@ -81,14 +81,19 @@ def _scatter(axis: Any, points: Mapping[str, Any], colours: Mapping[str, Any], b
 
 
 def confusion(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Rows of the target's confusion matrix, in percent of a true class, averaged over seeds."""
+    """Rows of the target's confusion matrix, in percent of a true class, averaged over seeds; None: no such image."""
     shown = {}
     for label, own in by_label(runs).items():
         stored = [run.exhibits[CONFUSION] for run in own if CONFUSION in run.exhibits]
         if stored:
             counts = np.array([one["values"] for one in stored], dtype=float)
-            shares = 100 * counts / counts.sum(axis=2, keepdims=True).clip(min=1)
-            shown[label] = {"classes": stored[0]["classes"], "percent": shares.mean(axis=0).round(2).tolist()}
+            totals = counts.sum(axis=2, keepdims=True)
+            seeds = (totals > 0).sum(axis=0)  # in which the class is there
+            shares = (100 * counts / totals.clip(min=1)).sum(axis=0) / seeds.clip(min=1)
+            rows = [
+                row if some else [None] * len(row) for row, some in zip(shares.round(2).tolist(), seeds, strict=True)
+            ]
+            shown[label] = {"classes": stored[0]["classes"], "percent": rows}
     return {"methods": shown} if shown else None
 
 
@@ -106,7 +111,7 @@ def draw_confusion(shown: Mapping[str, Any]) -> Figure:
 
 
 def _matrix(axis: Any, label: str, one: Mapping[str, Any]) -> None:
-    values, names = np.array(one["percent"]), one["classes"]
+    values, names = np.array(one["percent"], dtype=float), one["classes"]
     axis.imshow(values, cmap="Blues", vmin=0, vmax=100)
     few = len(names) <= 12
     for i, j in zip(*np.nonzero(values >= 1), strict=True):
@@ -116,6 +121,6 @@ def _matrix(axis: Any, label: str, one: Mapping[str, Any]) -> None:
     turned = 90 if max(len(str(name)) for name in names) > 2 else 0
     axis.set_xticks(range(len(names)) if few else [], names if few else [], fontsize=6, rotation=turned)
     axis.set_yticks(range(len(names)) if few else [], names if few else [], fontsize=6)
-    axis.set_title(f"{label}: {np.diag(values).mean():.1f} %, mean of classes", fontsize=8)
+    axis.set_title(f"{label}: {np.nanmean(np.diag(values)):.1f} %, mean of classes", fontsize=8)
     axis.set_xlabel("predicted", fontsize=7)
     axis.set_ylabel("true", fontsize=7)

@@ -1,6 +1,7 @@
 """Domains by name, split into training, validation and test parts, and the batches drawn from them."""
 
-from tasks.uda.data.batches import Batches, normalize
+from tasks.uda.data.batches import Batches, normalize, together
+from tasks.uda.data.checks import check_pair
 from tasks.uda.data.domain import Domain, Split
 from tasks.uda.data.photos import Photos
 from tasks.uda.data.table import (
@@ -9,7 +10,6 @@ from tasks.uda.data.table import (
     FROM_FOLDER,
     PROTOCOLS,
     TRAINED_ON,
-    check_pair,
     classes_of,
     image_shape,
     load_domain,
@@ -36,4 +36,5 @@ __all__ = [
     "load_domain",
     "load_pair",
     "normalize",
+    "together",
 ]

@@ -11,6 +11,9 @@ from torch import Tensor
 from tasks.uda.data.domain import Split
 from tasks.uda.data.photos import Photos
 
+_MOST_TOGETHER = 1000
+_PIXELS_TOGETHER = 2**22  # 83 photographs of 224x224, and all images of a style
+
 
 def normalize(images: Tensor) -> Tensor:
     """uint8 pixels to float32 in [-1, 1]; maps of a backbone's fixed layers, float32 already, stay as they are.
@@ -19,6 +22,15 @@ def normalize(images: Tensor) -> Tensor:
     tensor([-1.,  1.])
     """
     return images if images.is_floating_point() else images.float() / 127.5 - 1
+
+
+def together(images: Tensor | Photos) -> int:
+    """How many of these images a network is asked about at once: fewer, the larger they are, for memory's sake.
+
+    >>> together(torch.empty(0, 1, 16, 16)), together(torch.empty(0, 3, 224, 224))
+    (1000, 83)
+    """
+    return max(1, min(_MOST_TOGETHER, _PIXELS_TOGETHER // (images.shape[2] * images.shape[3])))
 
 
 class Batches:
@@ -32,6 +44,8 @@ class Batches:
         Images per batch.
     seed:
         Of the permutations.
+    name:
+        What the split is, for errors.
 
     Raises
     ------
@@ -46,9 +60,9 @@ class Batches:
     [0, 1, 2, 3]
     """
 
-    def __init__(self, split: Split, *, batch_size: int, seed: int) -> None:
+    def __init__(self, split: Split, *, batch_size: int, seed: int, name: str = "the split") -> None:
         if batch_size > len(split):
-            raise ValueError(f"batch_size={batch_size} is more than the split holds; allowed: up to {len(split)}")
+            raise ValueError(f"batch_size={batch_size} is more than {name} holds; allowed: up to {len(split)}")
         self._split = split
         self._batch_size = batch_size
         self._generator = torch.Generator().manual_seed(seed)

@@ -28,22 +28,25 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def part(self, rows: Tensor) -> Split:
+        """These rows, int64 [k]. Photographs stay on disk: read here, they would all be cut alike from then on."""
+        images = self.images.part(rows) if isinstance(self.images, Photos) else self.images[rows]
+        return Split(images, self.labels[rows])
+
     def first(self, count: int) -> Split:
         """The first `count` of them, or all where there are fewer."""
-        rows = torch.arange(min(count, len(self)))
-        return Split(self.images[rows], self.labels[rows])
+        return self.part(torch.arange(min(count, len(self))))
 
     def apart(self, share: float, *, seed: int) -> tuple[Split, Split]:
-        """What stays, and a share of it (at least one image) that is drawn from the seed, whatever the labels.
+        """What stays, and `count_apart` images that are drawn from the seed, whatever the labels.
 
         >>> kept, held = Split(torch.zeros(20, 1, 2, 2), torch.zeros(20)).apart(0.1, seed=0)
         >>> len(kept), len(held)
         (18, 2)
         """
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        count = max(1, round(share * len(self)))
-        kept, held = order[count:].sort().values, order[:count].sort().values
-        return Split(self.images[kept], self.labels[kept]), Split(self.images[held], self.labels[held])
+        count = count_apart(len(self), share)
+        return self.part(order[count:].sort().values), self.part(order[:count].sort().values)
 
     def to(self, device: torch.device) -> Split:
         """The same on another device."""
@@ -54,7 +57,8 @@ class Split:
 class Domain:
     """One domain: `train` is trained on (unlabelled when target), `validation` selects, `test` is reported.
 
-    Labels are positions in `classes`.
+    Labels are positions in `classes`. `numbers` are those that lists of files give the classes, in the same order; ()
+    where there are no lists.
     """
 
     name: str
@@ -62,6 +66,16 @@ class Domain:
     validation: Split
     test: Split
     classes: tuple[str, ...] = DIGITS
+    numbers: tuple[int, ...] = ()
+
+
+def count_apart(total: int, share: float) -> int:
+    """How many of `total` images `Split.apart` sets aside: a share, and at least the two that batch norm needs.
+
+    >>> count_apart(1078, 0.1), count_apart(4, 0.1), count_apart(1078, 0)
+    (108, 2, 0)
+    """
+    return max(2, round(share * total)) if share else 0
 
 
 def hold_out(images: Tensor | Photos, labels: Tensor, *, count: int) -> tuple[Split, Split]:
@@ -69,5 +83,5 @@ def hold_out(images: Tensor | Photos, labels: Tensor, *, count: int) -> tuple[Sp
     kept_rows, held_rows = train_test_split(
         np.arange(len(labels)), test_size=count, stratify=labels.numpy(), random_state=_SPLIT_SEED
     )
-    kept, held = torch.from_numpy(kept_rows), torch.from_numpy(held_rows)
-    return Split(images[kept], labels[kept]), Split(images[held], labels[held])
+    whole = Split(images, labels)
+    return whole.part(torch.from_numpy(kept_rows)), whole.part(torch.from_numpy(held_rows))

@@ -1,4 +1,4 @@
-"""MNIST, USPS and SVHN from a folder the user supplies, read with Hugging Face `datasets`. Nothing is downloaded."""
+"""MNIST, USPS and SVHN from a folder of the user's, or from the hub where that is asked for, with `datasets`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from tasks.images import read_image
-from tasks.uda.data.domain import Domain, Split, hold_out
+from tasks.uda.data.domain import DIGITS, Domain, Split, hold_out
 from tasks.uda.data.frame import SIZE, frame
+from tasks.uda.data.tables import open_table
 
 if TYPE_CHECKING:
     from tasks.uda.data.table import Request
@@ -32,13 +33,14 @@ SAMPLED = {"mnist": 2000, "usps": 1800}
 """Images that the sampled protocol of MCD, DWL and GVB trains on; of SVHN it takes all."""
 VALIDATED = 1000
 """Of the images that are not sampled, how many validate."""
-HUB: dict[str, tuple[str, str | None]] = {
-    "mnist": ("ylecun/mnist", None),
-    "usps": ("flwrlabs/usps", None),
+HUB: dict[str, tuple[str, ...]] = {
+    "mnist": ("ylecun/mnist",),
+    "usps": ("flwrlabs/usps",),
     "svhn": ("ufldl-stanford/svhn", "cropped_digits"),
 }
-"""Repositories of the Hugging Face hub, with the configuration, that `data_dir="hub"` reads."""
+"""Repositories of the Hugging Face hub, with a configuration where they have several, that `data_dir="hub"` reads."""
 
+_SAMPLE_SEED = 0  # the same images in every run
 _FRAMED = ("mnist", "usps")  # bright ink on black, which the common frame needs
 
 
@@ -46,6 +48,11 @@ def digits(name: str, wanted: Request) -> Domain:
     """A domain of digits from `data_dir`/<name>: a tenth of its training images validate.
 
     At the size of the built-in digits it is put in their frame, if its images are bright ink on black.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_folder`; or there are too few images of a digit for the protocol: each part has all ten.
     """
     assert wanted.data_dir is not None
     framed = wanted.size == SIZE and name in _FRAMED
@@ -56,20 +63,43 @@ def digits(name: str, wanted: Request) -> Domain:
             part: ((255 * frame(images.float() / 255)).round().to(torch.uint8), labels)
             for part, (images, labels) in read.items()
         }
-    images, labels = read["train"]
-    test = Split(*read["test"])
+    whole, test = Split(*read["train"]), Split(*read["test"])
     if wanted.protocol == "full" or (wanted.protocol == "sampled" and name not in SAMPLED):
-        return Domain(name, Split(images, labels), test, test)
+        return Domain(name, whole, test, test)
     if wanted.protocol == "sampled":
-        if len(labels) < SAMPLED[name] + len(labels.unique()):
+        if len(whole) < SAMPLED[name] + len(DIGITS):
             raise ValueError(
-                f"{name} in {wanted.data_dir} has {len(labels)} images to train on; protocol='sampled' takes "
+                f"{name} in {wanted.data_dir} has {len(whole)} images to train on; protocol='sampled' takes "
                 f"{SAMPLED[name]} of them and validates on others"
             )
-        rest, train = hold_out(images, labels, count=SAMPLED[name])
-        return Domain(name, train, rest.first(VALIDATED), test)
-    train, validation = hold_out(images, labels, count=max(len(labels.unique()), round(0.1 * len(labels))))
+        # whatever the labels, so that a target's do not say what is trained on
+        order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(_SAMPLE_SEED))
+        train, validation = (whole.part(rows) for rows in order.split([SAMPLED[name], len(whole) - SAMPLED[name]]))
+        validation = validation.first(VALIDATED)
+    else:
+        counts = torch.bincount(whole.labels, minlength=len(DIGITS))
+        if counts.min() < 2:
+            why = "a tenth validates, so that at least 2 of each digit are needed"
+            raise _too_few(whole, f"train of {place}", int(counts.argmin()), why)
+        count = max(len(DIGITS), round(0.1 * len(whole)))
+        train, validation = hold_out(whole.images, whole.labels, count=count)
+    for part, split in (("training", train), ("validation", validation)):
+        if lacking := _lacking(split.labels.tolist()):
+            raise _too_few(whole, f"train of {place}", lacking[0], f"none came into the {part} part")
     return Domain(name, train, validation, test)
+
+
+def _too_few(whole: Split, what: str, digit: int, why: str) -> ValueError:
+    count = int((whole.labels == digit).sum())
+    return ValueError(
+        f"{what} has {count} {'image' if count == 1 else 'images'} of {digit}: {why}; allowed: more of them, or "
+        f"protocol='full'; expected: {EXPECTED}"
+    )
+
+
+def _lacking(labels: Sequence[int]) -> list[int]:
+    """Digits that no image shows."""
+    return sorted(set(range(len(DIGITS))) - set(labels))
 
 
 def read_folder(folder: Path | str, *, size: int, channels: int) -> dict[str, tuple[Tensor, Tensor]]:
@@ -92,23 +122,12 @@ def read_folder(folder: Path | str, *, size: int, channels: int) -> dict[str, tu
     FileNotFoundError
         The folder does not exist.
     ValueError
-        It lacks a split or a column, a label is not a digit, or an image cannot be read.
+        It cannot be read as a data set, lacks a split, a column or a digit, a label is not a digit, or an image cannot
+        be read.
     """
-    if isinstance(folder, Path) and not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}; expected there: {EXPECTED}")
-    from datasets import DatasetDict, load_dataset, load_from_disk  # here: a slow import that few runs need
-
-    if isinstance(folder, str):
-        try:
-            found = load_dataset(*HUB[folder])
-        except Exception as error:  # a hub that cannot be reached shows in many ways
-            raise ValueError(f"{HUB[folder][0]} cannot be loaded from the hub ({error})") from error
-    else:
-        saved = (folder / "dataset_dict.json").exists()
-        found = load_from_disk(str(folder)) if saved else load_dataset(str(folder))
-    if not isinstance(found, DatasetDict) or not {"train", "test"} <= set(found):
-        splits = sorted(found) if isinstance(found, DatasetDict) else "a single split"
-        raise ValueError(f"folder {folder} holds {splits}; expected: {EXPECTED}")
+    found = open_table(HUB[folder] if isinstance(folder, str) else folder, expected=EXPECTED)
+    if not {"train", "test"} <= set(found):
+        raise ValueError(f"folder {folder} holds {sorted(found) or 'a single split'}; expected: {EXPECTED}")
     return {split: _read_split(found[split], f"{split} of {folder}", size, channels) for split in ("train", "test")}
 
 
@@ -122,8 +141,8 @@ def _read_split(rows: Any, what: str, size: int, channels: int) -> tuple[Tensor,
         labels = _digits(rows["label"][:], names)
     except ValueError as error:
         raise ValueError(f"{what} has {error}; expected: {EXPECTED}") from error
-    if len(labels) == 0:
-        raise ValueError(f"{what} has no image; expected: {EXPECTED}")
+    if lacking := _lacking(labels):
+        raise ValueError(f"{what} has no image of {lacking}; expected: {EXPECTED}")
     pixels = []
     # the bytes as they are in the file, for the one reader of all tasks
     for number, row in enumerate(rows.cast_column("image", Image(decode=False))["image"]):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -17,7 +20,63 @@ SIDE = 224
 """Side of the crop."""
 
 CACHE_BYTES = 2**30
-"""Decoded photographs that one collection keeps: about 5,400, all of Office-31's domains."""
+"""Decoded photographs that all collections of the process keep together: about 5,400, more than Office-31 has."""
+
+_STORED_BYTES = 3 * STORED**2
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A photograph in a table of Hugging Face `datasets`, whose column `image` gives files undecoded.
+
+    name: of the table, for errors. number: of the row.
+    """
+
+    table: Any
+    number: int
+    name: str
+
+    def file(self) -> tuple[Path | bytes, str]:
+        """The file, or what it holds, and what to call it."""
+        found = self.table[self.number]["image"] or {"bytes": b"", "path": None}
+        called = f"{self.name}: image {self.number}" + (f" ({found['path']})" if found["path"] else "")
+        return Path(found["path"]) if found["bytes"] is None else found["bytes"], called
+
+
+Source = Path | Row
+"""Where a photograph is."""
+
+
+class Cache:
+    """Decoded photographs by their place. Those of all caches together stay within `CACHE_BYTES`.
+
+    What is kept is never replaced: a pass over more photographs than fit would replace each before it is asked for
+    again. A cache that nobody holds any more makes room.
+    """
+
+    def __init__(self) -> None:
+        self._images: dict[Source, Tensor] = {}
+        _CACHES.add(self)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def get(self, path: Source) -> Tensor | None:
+        """The photograph, if it is kept."""
+        return self._images.get(path)
+
+    def offer(self, path: Source, image: Tensor) -> None:
+        """Keep a photograph, if there is room."""
+        if kept_bytes() + image.numel() <= CACHE_BYTES:
+            self._images[path] = image
+
+
+_CACHES: WeakSet[Cache] = WeakSet()
+
+
+def kept_bytes() -> int:
+    """What the caches of the process hold."""
+    return _STORED_BYTES * sum(len(cache) for cache in _CACHES)
 
 
 class Photos:
@@ -29,23 +88,23 @@ class Photos:
     Parameters
     ----------
     paths:
-        Of the image files.
+        Of the image files, or rows of a table.
     device:
         Where what is read goes.
     cache:
-        Decoded photographs by path, shared with the collection that this one is a part of.
+        Shared with the collection that this one is a part of.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Source],
         *,
         device: torch.device | None = None,
-        cache: dict[Path, Tensor] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.paths = tuple(paths)
         self.device = device or torch.device("cpu")
-        self._cache: dict[Path, Tensor] = {} if cache is None else cache
+        self._cache = Cache() if cache is None else cache
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -85,10 +144,11 @@ class Photos:
             found.append(crop.flip(2) if mirror else crop)
         return torch.stack(found).to(self.device)
 
-    def _stored(self, path: Path) -> Tensor:
+    def _stored(self, path: Source) -> Tensor:
         image = self._cache.get(path)
         if image is None:
-            image = torch.from_numpy(np.ascontiguousarray(read_image(path, side=STORED).transpose(2, 0, 1)))
-            if (len(self._cache) + 1) * image.numel() <= CACHE_BYTES:
-                self._cache[path] = image
+            file, name = (path, str(path)) if isinstance(path, Path) else path.file()
+            pixels = read_image(file, side=STORED, name=name)
+            image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+            self._cache.offer(path, image)
         return image

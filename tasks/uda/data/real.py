@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from tasks.uda.data.domain import Domain, Split
-from tasks.uda.data.photos import Photos
+from tasks.uda.data.photos import Cache, Photos
+from tasks.uda.data.tables import EXPECTED, Rows, is_table, photographs
 from tasks.uda.data.trees import Listing, class_folders, first_folder, list_file
 
 if TYPE_CHECKING:
@@ -27,44 +28,69 @@ class Collection:
     """A data set of several domains.
 
     folder: its name in `data_dir`. domains: our names to its own. classes: how many there are in the whole set.
-    expected: the layout, for errors. read: from the data set's folder and a domain's own name to the images of the
-    training and of the test part, which are the same where the published protocol adapts to the images it tests on.
+    expected: the layout, for errors. read: from the data set's folder, a domain's own name and this entry to the parts.
+    parted: whether its domains have a training and a test part.
     """
 
     folder: str
     domains: dict[str, str]
     classes: int
     expected: str
-    read: Callable[[Path, str, str], tuple[Listing, Listing]]
+    read: Callable[[Path, str, Collection], Parts]
+    parted: bool = False
 
 
-def _office31(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
+@dataclass(frozen=True)
+class Parts:
+    """The images of the training and of the test part, which are the same where the published protocol adapts to the
+    images it tests on; and the number that lists give each class, where there are lists.
+    """
+
+    train: Listing | Rows
+    test: Listing | Rows
+    numbers: dict[str, int]
+
+
+def _office31(root: Path, domain: str, about: Collection) -> Parts:
+    expected = about.expected
     found = class_folders(first_folder([root / domain / "images", root / domain], expected=expected), expected=expected)
-    return found, found
+    return Parts(found, found, {})
 
 
-def _office_home(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
+def _office_home(root: Path, domain: str, about: Collection) -> Parts:
     spellings = dict.fromkeys([domain, domain.replace(" ", ""), domain.replace(" ", "_")])
-    folder = first_folder([root / spelling for spelling in spellings], expected=expected)
-    found = class_folders(folder, expected=expected)
-    return found, found
+    folder = first_folder([root / spelling for spelling in spellings], expected=about.expected)
+    found = class_folders(folder, expected=about.expected)
+    return Parts(found, found, {})
 
 
-def _visda(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
-    folder = first_folder([root / domain], expected=expected)
+def _visda(root: Path, domain: str, about: Collection) -> Parts:
+    folder = first_folder([root / domain], expected=about.expected)
     listed = folder / "image_list.txt"
-    found = (
-        list_file(listed, folder, expected=expected) if listed.exists() else class_folders(folder, expected=expected)
+    if not listed.exists():
+        found = class_folders(folder, expected=about.expected)
+        return Parts(found, found, {})
+    found, numbers = list_file(listed, folder, root=folder, classes=about.classes, expected=about.expected)
+    return Parts(found, found, numbers)
+
+
+def _domainnet(root: Path, domain: str, about: Collection) -> Parts:
+    (train, numbers), (test, others) = (
+        list_file(
+            root / f"{domain}_{part}.txt", root / domain, root=root, classes=about.classes, expected=about.expected
+        )
+        for part in ("train", "test")
     )
-    return found, found
-
-
-def _domainnet(root: Path, domain: str, expected: str) -> tuple[Listing, Listing]:
-    train, test = (list_file(root / f"{domain}_{part}.txt", root, expected=expected) for part in ("train", "test"))
+    for kind, number in others.items():
+        if number != numbers.get(kind, number):
+            raise ValueError(
+                f"{root / domain}_test.txt gives class {kind!r} the number {number}, and {domain}_train.txt "
+                f"{numbers[kind]}; allowed: the same"
+            )
     both = {path for path, _ in train} & {path for path, _ in test}
     if both:
         raise ValueError(f"{root / domain}_test.txt lists {min(both)}, which is in the training list too")
-    return train, test
+    return Parts(train, test, numbers)
 
 
 COLLECTIONS = {
@@ -95,49 +121,56 @@ COLLECTIONS = {
         345,
         "domainnet/<domain>/<class>/*.jpg with domainnet/<domain>_train.txt and _test.txt: path and number a line",
         _domainnet,
+        parted=True,
     ),
 }
 
 
 def load(collection: str, domain: str, wanted: Request) -> Domain:
-    """A domain of a collection from `data_dir`/<collection>.
+    """A domain of a collection from `data_dir`/<collection>, a tree or a table, or from the hub for "hub:OWNER/NAME".
 
     Raises
     ------
     FileNotFoundError
         A folder or a list is not there.
     ValueError
-        The tree is not as expected, has more classes than the data set, or the parts have different classes.
+        What is there is not as expected, has more classes than the data set, or the parts have different classes.
     """
     assert wanted.data_dir is not None
     return _load(collection, domain, wanted.data_dir)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)  # the last pair: what others keep of their photographs makes room
 def _load(collection: str, domain: str, data_dir: str) -> Domain:
     about = COLLECTIONS[collection]
-    root = Path(data_dir) / about.folder
-    trained, tested = about.read(root, about.domains[domain], about.expected)
-    classes = tuple(sorted({kind for _, kind in trained}))
-    unknown = sorted({kind for _, kind in tested} - set(classes))
+    root, names = Path(data_dir) / about.folder, (domain, about.domains[domain])
+    where = str(root)
+    if data_dir.startswith("hub:"):
+        where = data_dir.removeprefix("hub:")
+        parts, expected = Parts(*photographs((where,), names, parted=about.parted), {}), EXPECTED
+    elif is_table(root):
+        parts, expected = Parts(*photographs(root, names, parted=about.parted), {}), EXPECTED
+    else:
+        parts, expected = about.read(root, names[1], about), about.expected
+    classes = tuple(sorted({kind for _, kind in parts.train}))
+    unknown = sorted({kind for _, kind in parts.test} - set(classes))
     if unknown:
-        raise ValueError(f"{root}: the test part of {domain} has classes that training has not: {unknown}")
+        raise ValueError(f"{where}: the test part of {domain} has classes that training has not: {unknown}")
     if not 2 <= len(classes) <= about.classes:
         raise ValueError(
-            f"{root}: {domain} has {len(classes)} classes, {classes[:3]} ...; allowed: 2 to {about.classes}, as "
-            f"many as the data set has; expected: {about.expected}"
+            f"{where}: {domain} has {len(classes)} classes, {classes[:3]} ...; allowed: 2 to {about.classes}, as "
+            f"many as the data set has; expected: {expected}"
         )
-    cache: dict[Path, torch.Tensor] = {}
-    train, test = (_split(part, classes, cache) for part in (trained, tested))
-    images = train.images
-    assert isinstance(images, Photos)
+    cache = Cache()
+    train, test = (_split(part, classes, cache) for part in (parts.train, parts.test))
     # always the same images, and as many of each class as its share says
     order = np.argsort(train.labels.numpy(), kind="stable")
     rows = torch.from_numpy(order[:: round(1 / _VALIDATED)].copy())
-    return Domain(f"{collection}/{domain}", train, Split(images.part(rows), train.labels[rows]), test, classes)
+    numbers = tuple(parts.numbers[kind] for kind in classes) if parts.numbers else ()
+    return Domain(f"{collection}/{domain}", train, train.part(rows), test, classes, numbers)
 
 
-def _split(listing: Listing, classes: tuple[str, ...], cache: dict[Path, torch.Tensor]) -> Split:
+def _split(listing: Listing | Rows, classes: tuple[str, ...], cache: Cache) -> Split:
     numbers = {kind: number for number, kind in enumerate(classes)}
     labels = torch.tensor([numbers[kind] for _, kind in listing], dtype=torch.int64)
     return Split(Photos([path for path, _ in listing], cache=cache), labels)

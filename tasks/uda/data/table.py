@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mtlgrad.compare.checks import integer, one_of, text_or_none
+from mtlgrad.compare.checks import one_of
 from tasks.uda.data import digits, folders, photos, real, styles
 from tasks.uda.data.domain import DIGITS, Domain, Split
 from tasks.uda.data.frame import SIZE
@@ -18,8 +19,8 @@ PROTOCOLS = ("held-out", "full", "sampled")
 """Which images of MNIST, USPS and SVHN are trained on, where they are read from `data_dir`.
 
 held-out: 90 % of the training set; the rest validates. full: the whole training set, as CDAN's lists have it; where it
-is the source, its test set validates. sampled: 2,000 of MNIST and 1,800 of USPS, as MCD, DWL and GVB have it, and the
-whole of SVHN as in `full`.
+is the source, its test set validates. sampled: 2,000 of MNIST and 1,800 of USPS, as MCD, DWL and GVB have it, drawn
+whatever their labels, and the whole of SVHN as in `full`.
 """
 
 
@@ -116,6 +117,29 @@ def image_shape(source: str, target: str) -> tuple[int, int]:
     return (3 if coloured else 1), min(entry.size for entry in pair)
 
 
+def check_data_dir(name: str, data_dir: str | None) -> None:
+    """ValueError if `data_dir` is missing where a domain needs it, or means a hub that the domain does not come from.
+
+    >>> check_data_dir("usps", "hub")
+    """
+    entry = _entry(name)
+    photographs = entry.classes is None
+    allowed = f"a folder that holds {name!r}"
+    if name in folders.HUB:
+        allowed = f"{allowed}, or 'hub'"
+    elif photographs:
+        allowed = f"{allowed}, or 'hub:OWNER/NAME', a repository of the Hugging Face hub that has its collection"
+    else:
+        allowed = f"none, or {allowed}"
+    if data_dir is None:
+        if entry.data == "needed":
+            raise ValueError(f"data_dir=None does not do for {name!r}; allowed: {allowed}")
+    elif entry.data != "none" and data_dir.partition(":")[0] == "hub":  # a folder of that name is called ./hub
+        named = re.fullmatch(r"hub:\w[\w.-]*/\w[\w.-]*", data_dir) is not None
+        if not (photographs and named) and not (name in folders.HUB and data_dir == "hub"):
+            raise ValueError(f"data_dir={data_dir!r} has no meaning for {name!r}; allowed: {allowed}")
+
+
 def classes_of(source: str, target: str) -> tuple[str, ...]:
     """The names of the classes that two domains share, as far as they are known before anything is loaded.
 
@@ -140,39 +164,6 @@ def classes_of(source: str, target: str) -> tuple[str, ...]:
     return first
 
 
-def check_pair(source: str, target: str, *, batch_size: int, data_dir: str | None, protocol: str = "held-out") -> None:
-    """Raise unless two domains can be adapted to each other, from what is given, before anything is loaded.
-
-    Raises
-    ------
-    ValueError, TypeError
-        An unknown domain, the same one twice, or two of different classes; a batch larger than a training part;
-        `data_dir` missing where it is needed, or given where it has no effect; so with `protocol`.
-    """
-    one_of("source", source, DOMAINS)
-    one_of("target", target, [name for name in DOMAINS if name != source])
-    classes_of(source, target)
-    text_or_none("data_dir", data_dir)
-    pair = {name: DOMAINS[name] for name in (source, target)}
-    known = [
-        entry.trained_on
-        for entry in pair.values()
-        if entry.trained_on is not None and (entry.data != "either" or data_dir is None)
-    ]
-    integer("batch_size", batch_size, low=2, high=min(known, default=None))  # batch norm needs two
-    one_of("protocol", protocol, PROTOCOLS)
-    if protocol != "held-out" and (data_dir is None or not set(pair) & set(folders.HUB)):
-        raise ValueError(
-            f"protocol={protocol!r} has no effect on {source!r} and {target!r}; allowed: 'held-out', or mnist, usps or "
-            "svhn from data_dir"
-        )
-    needed = [name for name, entry in pair.items() if entry.data == "needed"]
-    if needed and data_dir is None:
-        raise ValueError(f"data_dir=None does not do for {needed[0]!r}; allowed: a folder that holds {needed[0]!r}")
-    if data_dir is not None and all(entry.data == "none" for entry in pair.values()):
-        raise ValueError(f"data_dir={data_dir!r} has no effect: {source!r} and {target!r} are built in; allowed: none")
-
-
 def load_pair(
     source: str, target: str, *, seed: int = 0, data_dir: str | None = None, protocol: str = "held-out"
 ) -> tuple[Domain, Domain]:
@@ -181,7 +172,7 @@ def load_pair(
     Raises
     ------
     ValueError, FileNotFoundError
-        As `load_domain`; and if the data have different classes.
+        As `load_domain`; and if the data have different classes, or lists that number them differently.
 
     Examples
     --------
@@ -189,6 +180,8 @@ def load_pair(
     [torch.Size([1, 16, 16]), torch.Size([1, 16, 16])]
     """
     channels, size = image_shape(source, target)
+    for name in (source, target):  # both, before one is loaded
+        check_data_dir(name, data_dir)
     first, second = (
         load_domain(name, channels=channels, size=size, seed=seed, data_dir=data_dir, protocol=protocol)
         for name in (source, target)
@@ -199,6 +192,12 @@ def load_pair(
             f"{source!r} and {target!r} in {data_dir} have different classes: {only[0]} are in the first alone and "
             f"{only[1]} in the second alone; allowed: the same"
         )
+    for kind, one, other in zip(first.classes, first.numbers, second.numbers, strict=False):  # not all have lists
+        if one != other:
+            raise ValueError(
+                f"the lists of {source!r} and {target!r} in {data_dir} give class {kind!r} the numbers {one} and "
+                f"{other}; allowed: the same"
+            )
     return first, second
 
 
@@ -223,14 +222,15 @@ def load_domain(
         Of what is rendered, for `font` and `scene`; the other domains do not depend on it.
     data_dir:
         Holds a folder per name, for `FROM_FOLDER`, or per collection, for photographs. "hub": MNIST, USPS and SVHN are
-        downloaded from the Hugging Face hub.
+        downloaded from the Hugging Face hub. "hub:OWNER/NAME": so are photographs, from that repository.
     protocol:
         One of `PROTOCOLS`, for digits from `data_dir`.
 
     Raises
     ------
     ValueError
-        Unknown name, a domain at a size or in a colour that it does not come in, or no `data_dir` where one is needed.
+        Unknown name, a domain at a size or in a colour that it does not come in, or no `data_dir` where one is needed;
+        "hub" where it has no meaning.
     FileNotFoundError
         `data_dir` has no such folder, or what is fetched is not there.
 
@@ -259,6 +259,7 @@ def load_domain(
         raise ValueError(
             f"domain {name!r} comes with 3 channels at {photos.SIDE} pixels, got channels={channels}, size={size}"
         )
+    check_data_dir(name, data_dir)
     domain = entry.load(Request(channels, size, seed, data_dir, protocol))
     return domain if domain.train.images.shape[1] == channels else _in_colour(domain)
 

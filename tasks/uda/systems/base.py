@@ -20,7 +20,7 @@ from tasks.networks import evaluating, seeded
 from tasks.sampling import stream_seed
 from tasks.uda.backbones import BACKBONES, Backbone, default_backbone
 from tasks.uda.backbones.base import Classifier
-from tasks.uda.data import normalize
+from tasks.uda.data import normalize, together
 from tasks.uda.data.photos import Photos
 from tasks.uda.schedules import SHORT, Recipe
 
@@ -84,8 +84,6 @@ class System(ABC):
     """The share of a run that trains on the source alone, before adaptation begins: a stage of the system itself."""
     scratch_first: ClassVar[float] = 0.0
     """The like for a backbone from scratch, in place of the pretraining of published ones."""
-    adapts: ClassVar[bool] = True
-    """Whether the target is looked at."""
     pairs: ClassVar[tuple[str, ...]] = ("adapt",)
     """The phases in which losses meet on shared parameters, those of all variants."""
     tasks: ClassVar[tuple[str, ...]] = ("alignment", "classification")
@@ -202,11 +200,12 @@ class System(ABC):
     @torch.no_grad()
     def whole_target(self) -> tuple[Tensor, Tensor]:
         """Features [N, width] and probabilities [N, K] of all training images of the target, in evaluation mode."""
-        if self.setting.target_images is None:
+        whole = self.setting.target_images
+        if whole is None:
             raise ValueError(f"{self.title} looks at the whole target; Setting.target_images=None does not do")
         features, probabilities = [], []
         with evaluating(self.networks):
-            for images in self.setting.target_images.split(1000):
+            for images in whole.split(together(whole)):
                 pixels = normalize(images.to(self.setting.device))
                 features.append(self.features(pixels))
                 probabilities.append(self.probabilities(pixels))

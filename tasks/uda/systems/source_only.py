@@ -20,7 +20,6 @@ class SourceOnly(System):
     alignment = "none"
     classification = "CE(s), the one loss"
     shared = "nothing: there is one task"
-    adapts = False
     pairs = ()
     published = Recipe("sgd", lr=0.01, schedule="inverse", momentum=0.9, nesterov=True, weight_decay=1e-3, trunk=0.1)
 

@@ -22,6 +22,7 @@ from tasks.uda.data import (
     Domain,
     Split,
     check_pair,
+    folders,
     fonts,
     image_shape,
     load_domain,
@@ -317,7 +318,7 @@ NAMES = {
     "prefixed": tuple(f"digit_{digit}" for digit in range(10)),
     "classes": tuple(f"class-{digit}" for digit in range(10)),
     "padded": tuple(f"{digit:03d}" for digit in range(10)),
-    "both": tuple(f"{digit} - {word}" for digit, word in enumerate(("zero", "one", "two", "three", "four"))),
+    "both": tuple(f"{digit} - {word}" for digit, word in enumerate(folders._WORDS)),
 }
 
 

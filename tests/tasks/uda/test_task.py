@@ -246,7 +246,6 @@ def test_options_are_echoed_ready_for_json() -> None:
         ({"recipe": "mine"}, ValueError, "recipe='mine' is unknown; allowed.*'published'"),
         ({"warmup": -1}, ValueError, "warmup=-1 is out of range"),
         ({"warmup": 500}, ValueError, "warmup=500 leaves none of steps=500 to adapt in; allowed: below steps"),
-        ({"method": "source_only", "warmup": 1}, ValueError, "warmup=1 has no effect with method='source_only'"),
         ({"method": "shot", "steps": 1}, ValueError, "steps=1 with method='shot'.*at least 2, or warmup=0"),
         ({"method": "adda", "steps": 1}, ValueError, "steps=1 with method='adda'"),
         ({"momentum": 0.9}, TypeError, "momentum"),
