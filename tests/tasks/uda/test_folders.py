@@ -18,7 +18,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 from PIL import Image as PillowImage
 
 from mtlgrad.compare.schema import Run
-from tasks.uda.analyses import ANALYSES
+from tasks.uda.analyses.table import ANALYSES
 from tasks.uda.data import PROTOCOLS, folders, load_domain
 from tasks.uda.data.real import _load
 from tasks.uda.task import UDA, _grid
@@ -177,4 +177,4 @@ def test_a_class_that_the_target_lacks_is_no_failure() -> None:
     percent = data["methods"]["sum"]["percent"]
     assert percent == [[62.5, 37.5, 0.0], [None, None, None], [25.0, 0.0, 75.0]]
     figure = ANALYSES["confusion"].draw(json.loads(json.dumps(data, allow_nan=False)))
-    assert figure.axes[0].get_title() == "sum: 68.8 % a class"
+    assert figure.axes[0].get_title() == "sum: 68.8 %, mean of classes"

@@ -158,10 +158,12 @@ def test_the_network_is_asked_of_as_many_photographs_at_once(
     monkeypatch.setattr(
         task.system,
         "features",
-        lambda images: (seen.append(len(images)), images.mean(dim=(2, 3)))[1],
+        lambda images, source=False: (seen.append(len(images)), images.mean(dim=(2, 3)))[1],
     )
     monkeypatch.setattr(
-        task.system, "probabilities", lambda images: (seen.append(len(images)), torch.full((len(images), 2), 0.5))[1]
+        task.system,
+        "probabilities",
+        lambda images, source=False: (seen.append(len(images)), torch.full((len(images), 2), 0.5))[1],
     )
     task.evaluate()
     task.system.whole_target()
