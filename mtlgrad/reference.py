@@ -189,12 +189,25 @@ def bargaining_direction(jacobian: Array, alpha: float = 1.0) -> Array:
     level = float(np.exp(np.log(norms).mean()))
     direction = cp.Variable(jacobian.shape[1])
     gains = units @ direction
-    if alpha == 1.0:
-        welfare = cp.sum(cp.log(gains))
-    else:
-        welfare = (norms / level) ** (1.0 - alpha) @ cp.power(gains, 1.0 - alpha) / (1.0 - alpha)
+    shares = (norms / level) ** (1.0 - alpha)
+    welfare = cp.sum(cp.log(gains)) if alpha == 1.0 else shares @ cp.power(gains, 1.0 - alpha) / (1.0 - alpha)
     _solve(cp.Maximize(welfare - cp.sum_squares(direction) / 2.0), [], _SMOOTH)
-    return np.asarray(direction.value * level ** ((1.0 - alpha) / (1.0 + alpha)))
+    found = _stationary(units, shares, alpha, direction.value)
+    return np.asarray(found * level ** ((1.0 - alpha) / (1.0 + alpha)))
+
+
+def _stationary(units: Array, shares: Array, alpha: float, near: Array) -> Array:
+    """d = sum_i shares_i u_i (u_i . d)^(-alpha), by Newton's method from a solution to some digits.
+
+    Where gains differ by thousands, what Clarabel reaches depends on the processor: 1e-6 on one, 1e-5 on another.
+    """
+    d = near
+    for _ in range(4):
+        gains = units @ d
+        curvature = np.eye(len(d)) + (units.T * (alpha * shares * gains ** (-alpha - 1.0))) @ units
+        step = np.linalg.solve(curvature, units.T @ (shares * gains**-alpha) - d)
+        d = d + step if (units @ (d + step) > 0.0).all() else d
+    return d
 
 
 def _project(jacobian: Array, point: Array) -> Array:
