@@ -253,9 +253,10 @@ class UDA(Problem):
     def exhibits(self) -> dict[str, Any]:
         """Samples of both domains, accuracy and confusion of classes on their test parts, and some features."""
         names = list(self._domains["source"].classes)
+        predicted = {role: self._predict(one.test, source=role == "source") for role, one in self._domains.items()}
         series = {}
         for role, domain in self._domains.items():
-            right = self._predict(domain.test, source=role == "source") == domain.test.labels
+            right = predicted[role] == domain.test.labels
             per_class = [right[domain.test.labels == kind].double() for kind in range(len(names))]
             shares = [100 * some.mean().item() if len(some) else None for some in per_class]  # None: not in this part
             series[f"{domain.name} ({role})"] = {"x": names, "y": shares}
@@ -263,10 +264,9 @@ class UDA(Problem):
             {"caption": f"{domain.name} ({role}), training part", "png": _grid(domain)}
             for role, domain in self._drawn.items()
         ]
-        target = self._domains["target"].test
-        predicted = self._predict(target)
+        pairs = (self._domains["target"].test.labels, predicted["target"])
         counts = torch.zeros(len(names), len(names), dtype=torch.int64)
-        counts.index_put_((target.labels, predicted), torch.ones_like(predicted), accumulate=True)
+        counts.index_put_(pairs, torch.ones_like(pairs[0]), accumulate=True)
         return {
             "domains": {"kind": "images", "images": images},
             "accuracy per class": {"kind": "lines", "x": "class", "y": "accuracy (%)", "series": series},

@@ -144,12 +144,11 @@ def load(collection: str, domain: str, wanted: Request) -> Domain:
 def _load(collection: str, domain: str, data_dir: str) -> Domain:
     about = COLLECTIONS[collection]
     root, names = Path(data_dir) / about.folder, (domain, about.domains[domain])
-    where = str(root)
-    if data_dir.startswith("hub:"):
-        where = data_dir.removeprefix("hub:")
-        parts, expected = Parts(*photographs((where,), names, parted=about.parted), {}), EXPECTED
-    elif is_table(root):
-        parts, expected = Parts(*photographs(root, names, parted=about.parted), {}), EXPECTED
+    hub = data_dir.startswith("hub:")
+    where = data_dir.removeprefix("hub:") if hub else str(root)
+    if hub or is_table(root):
+        table = photographs((where,) if hub else root, names, parted=about.parted)
+        parts, expected = Parts(*table, {}), EXPECTED
     else:
         parts, expected = about.read(root, names[1], about), about.expected
     classes = tuple(sorted({kind for _, kind in parts.train}))

@@ -36,6 +36,20 @@ def office(root: Path, count: int = 4) -> None:
             ramps(root / "office31" / domain / "images" / kind, count)
 
 
+def adapting(folder: Path, method: str) -> UDA:
+    """From one domain of what `office` wrote to the other, ready to train."""
+    task = UDA(
+        source="office31/amazon",
+        target="office31/webcam",
+        method=method,
+        data_dir=str(folder),
+        batch_size=2,
+        backbone="efficientnet_lite0",
+    )
+    task.setup(seed=0, device=CPU)
+    return task
+
+
 def test_every_selection_of_photographs_is_of_photographs(tmp_path: Path) -> None:
     paths, labels = ramps(tmp_path, 8), torch.arange(8) % 2
     split = Split(Photos(paths), labels)
@@ -51,15 +65,7 @@ def test_every_selection_of_photographs_is_of_photographs(tmp_path: Path) -> Non
 def test_every_system_trains_on_random_crops_of_photographs(tmp_path: Path, method: str) -> None:
     _load.cache_clear()
     office(tmp_path)
-    task = UDA(
-        source="office31/amazon",
-        target="office31/webcam",
-        method=method,
-        data_dir=str(tmp_path),
-        batch_size=2,
-        backbone="efficientnet_lite0",
-    )
-    task.setup(seed=0, device=CPU)
+    task = adapting(tmp_path, method)
     assert set(task._batches) == {"source", "target"} | ({"held-out"} if method == "pareto_da" else set())
     for role, batches in task._batches.items():
         drawn = torch.cat([batches.draw()[0] for _ in range(8)])
@@ -145,15 +151,7 @@ def test_the_network_is_asked_of_as_many_photographs_at_once(
     _load.cache_clear()
     office(tmp_path, count=3)
     monkeypatch.setattr("tasks.uda.data.batches._PIXELS_TOGETHER", 4 * SIDE**2)
-    task = UDA(
-        source="office31/amazon",
-        target="office31/webcam",
-        method=method,
-        data_dir=str(tmp_path),
-        batch_size=2,
-        backbone="efficientnet_lite0",
-    )
-    task.setup(seed=0, device=CPU)
+    task = adapting(tmp_path, method)
     seen: list[int] = []
     monkeypatch.setattr(
         task.system,
