@@ -8,7 +8,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from mtlgrad.aggregators.base import JacobianAggregator
-from mtlgrad.method import Method, check_integer
+from mtlgrad.hyperparameters import check_integer
+from mtlgrad.method import Method
 from mtlgrad.scalarizers.base import Scalarizer
 
 Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]

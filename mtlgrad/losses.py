@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
 from mtlgrad.arguments import task_names
-from mtlgrad.method import Method, check_integer, check_positive
+from mtlgrad.hyperparameters import check_integer, check_positive
+from mtlgrad.method import Method
 from mtlgrad.scalarizers.base import Scalarizer
 
 Losses = Mapping[str, Tensor | None] | Sequence[Tensor | None] | Tensor

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
-from mtlgrad.method import Traits, check_integer
+from mtlgrad.hyperparameters import check_integer
+from mtlgrad.method import Traits
 
 
 @dataclass(frozen=True)

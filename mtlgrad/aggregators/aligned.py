@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import on_host
-from mtlgrad.method import Traits, check_choice, preference_of, sized
+from mtlgrad.hyperparameters import check_choice, preference_of
+from mtlgrad.method import Traits, sized
 from mtlgrad.solvers.pair import aligned_pair
 from mtlgrad.solvers.spectral import aligned_weights
 from mtlgrad.spaces import Choice, searched

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import on_host
-from mtlgrad.method import Traits, check_choice, check_number
+from mtlgrad.hyperparameters import check_choice, check_number
+from mtlgrad.method import Traits
 from mtlgrad.solvers.cagrad import cagrad_weights
 from mtlgrad.solvers.pair import cagrad_pair
 from mtlgrad.spaces import Uniform, searched

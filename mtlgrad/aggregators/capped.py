@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import on_host
-from mtlgrad.method import Traits, check_number, check_positive
+from mtlgrad.hyperparameters import check_number, check_positive
+from mtlgrad.method import Traits
 from mtlgrad.solvers.capped import capped_min_norm_weights
 from mtlgrad.spaces import Uniform, searched
 

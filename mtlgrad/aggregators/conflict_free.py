@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import Array, on_host
-from mtlgrad.method import Traits, preference_of, sized
+from mtlgrad.hyperparameters import preference_of
+from mtlgrad.method import Traits, sized
 from mtlgrad.solvers.pair import equal_cosine_pair
 from mtlgrad.solvers.scaling import RESOLUTION, unit_diagonal
 from mtlgrad.solvers.spectral import equal_cosine_weights

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.wrappers import Wrapper, check_inner, inner_state, of_other_gradients, prefixed
-from mtlgrad.method import State, Traits, check_number
+from mtlgrad.hyperparameters import check_number
+from mtlgrad.method import State, Traits
 from mtlgrad.spaces import Space, Uniform
 
 

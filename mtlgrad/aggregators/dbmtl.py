@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
+from mtlgrad.hyperparameters import check_number
 from mtlgrad.linalg import combine
-from mtlgrad.method import State, Traits, check_number, positive
+from mtlgrad.method import State, Traits, positive
 from mtlgrad.spaces import Uniform, searched
 
 

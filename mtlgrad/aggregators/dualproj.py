@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import on_host
-from mtlgrad.method import Traits, preference_of, sized
+from mtlgrad.hyperparameters import preference_of
+from mtlgrad.method import Traits, sized
 from mtlgrad.solvers.cone import project_onto_dual_cone
 from mtlgrad.solvers.pair import dual_projection_pair
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
+from mtlgrad.hyperparameters import check_integer, check_number
 from mtlgrad.linalg import combine
-from mtlgrad.method import State, Traits, check_integer, check_number
+from mtlgrad.method import State, Traits
 from mtlgrad.spaces import LogUniform, searched
 
 _DAMPING = 1e-7  # the authors': keeps 0 / 0 out of coordinates that have had no gradient yet

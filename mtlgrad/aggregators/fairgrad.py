@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import on_host
-from mtlgrad.method import Traits, check_number
+from mtlgrad.hyperparameters import check_number
+from mtlgrad.method import Traits
 from mtlgrad.solvers.bargaining import bargaining_weights
 from mtlgrad.spaces import LogUniform, searched
 

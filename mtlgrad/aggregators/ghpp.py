@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import HarmonizingAggregator
-from mtlgrad.method import Traits, check_choice, check_number
+from mtlgrad.hyperparameters import check_choice, check_number
+from mtlgrad.method import Traits
 from mtlgrad.solvers.pair import harmonize_pair
 from mtlgrad.spaces import Uniform, searched
 

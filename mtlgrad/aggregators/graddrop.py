@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import ElementwiseAggregator, JacobianAggregator
-from mtlgrad.method import State, Traits, check_number, check_sequence
+from mtlgrad.hyperparameters import check_number, check_sequence
+from mtlgrad.method import State, Traits
 from mtlgrad.spaces import Uniform, searched
 
 # Columns a pass: what one pass reads and writes stays in cache, and no operation is large enough for torch to share it

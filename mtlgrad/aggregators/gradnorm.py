@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import StatefulGramAggregator
-from mtlgrad.method import State, Traits, check_number
+from mtlgrad.hyperparameters import check_number
+from mtlgrad.method import State, Traits
 from mtlgrad.spaces import LogUniform, Uniform, searched
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.aggregators.host import Array
 from mtlgrad.aggregators.pcgrad import orders_of_others
-from mtlgrad.method import State, Traits, check_number
+from mtlgrad.hyperparameters import check_number
+from mtlgrad.method import State, Traits
 from mtlgrad.spaces import LogUniform, searched
 
 MIN_SINE = 1e-6

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import Array, on_host
-from mtlgrad.method import Traits, check_integer
+from mtlgrad.hyperparameters import check_integer
+from mtlgrad.method import Traits
 
 
 @dataclass(frozen=True)

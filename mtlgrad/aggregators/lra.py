@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
+from mtlgrad.hyperparameters import check_integer, check_number
 from mtlgrad.linalg import combine
-from mtlgrad.method import State, Traits, check_integer, check_number
+from mtlgrad.method import State, Traits
 from mtlgrad.spaces import LogUniform, searched
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
 from mtlgrad.aggregators.host import check_finite, on_host
+from mtlgrad.hyperparameters import check_number
 from mtlgrad.linalg import combine, gram
-from mtlgrad.method import State, Traits, check_number
+from mtlgrad.method import State, Traits
 from mtlgrad.solvers.spectral import equal_cosine_weights
 from mtlgrad.spaces import Choice, Uniform, searched
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
 from mtlgrad.aggregators.host import check_finite, on_host
+from mtlgrad.hyperparameters import check_number
 from mtlgrad.linalg import combine, gram
-from mtlgrad.method import State, Traits, check_number
+from mtlgrad.method import State, Traits
 from mtlgrad.solvers.simplex import project_onto_simplex
 from mtlgrad.spaces import LogUniform, searched
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.aggregators.host import Array
-from mtlgrad.method import State, Traits, check_integer, check_number, vector_of
+from mtlgrad.hyperparameters import check_integer, check_number, vector_of
+from mtlgrad.method import State, Traits
 from mtlgrad.solvers.priority import priority_weights
 from mtlgrad.solvers.scaling import RESOLUTION
 from mtlgrad.spaces import LogUniform, searched

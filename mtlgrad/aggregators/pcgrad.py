@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import HarmonizingAggregator
 from mtlgrad.aggregators.host import Array, on_host
-from mtlgrad.method import Traits, check_choice
+from mtlgrad.hyperparameters import check_choice
+from mtlgrad.method import Traits
 from mtlgrad.solvers.cone import harmonized_parts
 from mtlgrad.solvers.pair import harmonize_pair
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.aggregators.host import Array
-from mtlgrad.method import State, Traits, check_integer, check_number
+from mtlgrad.hyperparameters import check_integer, check_number
+from mtlgrad.method import State, Traits
 from mtlgrad.solvers.simplex import project_onto_simplex
 from mtlgrad.spaces import LogUniform, searched
 

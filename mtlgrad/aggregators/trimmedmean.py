@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import ElementwiseAggregator
-from mtlgrad.method import State, Traits, check_integer
+from mtlgrad.hyperparameters import check_integer
+from mtlgrad.method import State, Traits
 
 # Columns a pass: they stay in cache between the comparisons.
 _BLOCK = 1 << 14

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.host import Array, on_host
-from mtlgrad.method import Traits, preference_of, sized
+from mtlgrad.hyperparameters import preference_of
+from mtlgrad.method import Traits, sized
 from mtlgrad.solvers.cone import harmonized_parts, harmonized_sum
 from mtlgrad.solvers.pair import harmonize_pair
 

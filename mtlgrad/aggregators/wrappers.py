@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator, StatefulGramAggregator
-from mtlgrad.method import State, Traits, check_choice, check_integer, check_number, positive
+from mtlgrad.hyperparameters import check_choice, check_integer, check_number
+from mtlgrad.method import State, Traits, positive
 from mtlgrad.spaces import Choice, Space, Uniform
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import mtlgrad
 from mtlgrad.diagnostics import StepRecord
-from mtlgrad.method import check_integer
+from mtlgrad.hyperparameters import check_integer
 
 
 class ConflictMonitor:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlgrad.method import Traits, check_number, preference_of, sized
+from mtlgrad.hyperparameters import check_number, preference_of
+from mtlgrad.method import Traits, sized
 from mtlgrad.scalarizers.base import Scalarizer
 from mtlgrad.spaces import LogUniform, Simplex, searched
 

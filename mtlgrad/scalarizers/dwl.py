@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlgrad.method import Traits, check_number
+from mtlgrad.hyperparameters import check_number
+from mtlgrad.method import Traits
 from mtlgrad.scalarizers.base import Scalarizer
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlgrad.method import State, Traits, check_integer, positive
+from mtlgrad.hyperparameters import check_integer
+from mtlgrad.method import State, Traits, positive
 from mtlgrad.scalarizers.base import StatefulScalarizer
 
 

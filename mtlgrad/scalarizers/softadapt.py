@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mtlgrad.method import State, Traits, check_choice, check_number, positive
+from mtlgrad.hyperparameters import check_choice, check_number
+from mtlgrad.method import State, Traits, positive
 from mtlgrad.scalarizers.base import StatefulScalarizer
 from mtlgrad.spaces import Choice, Uniform, searched
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlgrad.method import Traits, preference_of, sized, vector_of
+from mtlgrad.hyperparameters import preference_of, vector_of
+from mtlgrad.method import Traits, sized
 from mtlgrad.scalarizers.base import Scalarizer
 from mtlgrad.spaces import Simplex, searched
 

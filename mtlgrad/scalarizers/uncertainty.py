@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlgrad.method import State, Traits, check_number, check_positive
+from mtlgrad.hyperparameters import check_number, check_positive
+from mtlgrad.method import State, Traits
 from mtlgrad.scalarizers.base import LOG_BOUND, StatefulScalarizer
 from mtlgrad.spaces import LogUniform, searched
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlgrad.method import Traits, check_positive, positive
+from mtlgrad.hyperparameters import check_positive
+from mtlgrad.method import Traits, positive
 from mtlgrad.scalarizers.base import Scalarizer
 from mtlgrad.spaces import LogUniform, searched
 
