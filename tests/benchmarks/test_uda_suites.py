@@ -24,6 +24,13 @@ def test_longer_runs_are_on_some_of_the_same_pairs() -> None:
     assert lengths.steps == 3 * systems.steps
 
 
+def test_those_that_still_climb_go_on_from_the_same_pairs() -> None:
+    lengths, plateaus = load(SUITES / "uda-lengths.toml"), load(SUITES / "uda-plateaus.toml")
+    assert (plateaus.arms, plateaus.seeds) == (lengths.arms, lengths.seeds)
+    assert all(row in lengths.methods for row in plateaus.methods)
+    assert plateaus.steps == 3 * lengths.steps
+
+
 def test_strengths_are_compared_at_the_length_and_on_the_pairs_where_systems_lose() -> None:
     lengths, strengths = load(SUITES / "uda-lengths.toml"), load(SUITES / "uda-strengths.toml")
     assert (strengths.steps, strengths.arms) == (lengths.steps, lengths.arms)
