@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mtlgrad.compare.schema import Run
-from mtlgrad.compare.statistics import Verdict
+from mtlgrad.compare.statistics import Pairs, Verdict
+from mtlgrad.compare.statistics.moments import deviation, evened, mean
 from mtlgrad.compare.suite import Suite
 
 LEVEL = 0.95
@@ -228,7 +228,7 @@ def spread(values: pd.Series) -> Spread | None:
     values = values.dropna()
     if values.empty:
         return None
-    return Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values))
+    return Spread(mean(values), deviation(values) if len(values) > 1 else None, len(values))
 
 
 def paired_difference(values: pd.Series, baseline: pd.Series) -> Difference | None:
@@ -237,15 +237,13 @@ def paired_difference(values: pd.Series, baseline: pd.Series) -> Difference | No
     >>> paired_difference(pd.Series([2.0, 4.0, 6.0]), pd.Series([1.0, 2.0, 3.0])).mean
     2.0
     """
-    differences = (values - baseline).dropna().to_numpy()
-    n = len(differences)
-    if n == 0:
+    both = pd.DataFrame({"ours": values, "theirs": baseline}).dropna()
+    if both.empty:
         return None
-    mean = float(differences.mean())
-    if n == 1:
-        return Difference(mean, None, None, n)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
-    return Difference(mean, mean - half, mean + half, n)
+    pairs = Pairs(tuple(evened(both.ours - both.theirs, float(both.abs().to_numpy().max())).tolist()))
+    assert pairs.mean is not None
+    low, high = pairs.interval(LEVEL) or (None, None)
+    return Difference(pairs.mean, low, high, pairs.n)
 
 
 def _difference(ok: pd.DataFrame, reference: pd.DataFrame | None, name: str) -> Difference | None:

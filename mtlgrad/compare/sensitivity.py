@@ -11,6 +11,7 @@ from mtlgrad.compare.metrics import rounded
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import Run
 from mtlgrad.compare.stages import TRIAL, TUNED
+from mtlgrad.compare.statistics.moments import evened
 from mtlgrad.compare.tuning import best_of, scores_of_trials
 
 HEADINGS = ["method", "arm", "trials", "ended well", "chosen", "best validation", "median", "worst"]
@@ -28,7 +29,7 @@ class Tuned:
     """The settings with the best score."""
 
     def cells(self) -> list[str]:
-        known = sorted(score for score in self.scores if score is not None)
+        known = sorted(evened([score for score in self.scores if score is not None]).tolist())
         spread = known[-1] - known[0] if len(known) > 1 else None
         found = [rounded(value, spread) for value in (known[-1], median(known), known[0])] if known else ["\u2013"] * 3
         return [self.label, self.arm, str(len(self.scores)), str(len(known)), self.chosen, *found]

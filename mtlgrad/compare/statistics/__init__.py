@@ -2,6 +2,7 @@
 
 - `verdicts`: `judge`, the place where a verdict is made, and what it may be wrong about.
 - `pairs`: differences paired by seed; what diverged, failed and missing runs count.
+- `moments`: mean and deviation, of which rounding is no part.
 - `significance`: the tests, Holm's correction, and the power that seeds buy.
 - `across`: one number over several metrics and arms: relative change, mean ranks.
 - `aggregates`: interquartile mean, probability of improvement, performance profiles.

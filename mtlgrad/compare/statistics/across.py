@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mtlgrad.compare.statistics.moments import evened
 from mtlgrad.compare.statistics.pairs import Direction, Pairs, finished_or_worst
 
 
@@ -62,7 +63,8 @@ def relative_change(
     if (means == 0).any():
         raise ValueError(f"the reference {reference!r} has mean 0 on {means[means == 0].index[0][1]!r}")
     changes = 100 * differences / means
-    pairs = Pairs(tuple(changes.mean(axis=1)))
+    shares = changes.mean(axis=1)
+    pairs = Pairs(tuple(evened(shares, 100 + float(shares.abs().max())).tolist()))
     interval = pairs.interval()
     assert pairs.mean is not None
     return RelativeChange(

@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mtlgrad.compare.statistics.moments import deviation, evened, mean
+
 Direction = Literal["max", "min"]
 """Whether more or less of a metric is better."""
 
@@ -46,12 +48,12 @@ class Pairs:
 
     @property
     def mean(self) -> float | None:
-        return float(np.mean(self.differences)) if self.differences else None
+        return mean(self.differences) if self.differences else None
 
     @property
     def std(self) -> float | None:
         """Sample standard deviation (ddof = 1) of the differences; None for fewer than two."""
-        return float(np.std(self.differences, ddof=1)) if self.n > 1 else None
+        return deviation(self.differences) if self.n > 1 else None
 
     @property
     def identical(self) -> bool:
@@ -98,7 +100,7 @@ class Board:
         both = np.isfinite(one) & np.isfinite(other)
         scale = float(np.max(np.abs([one[both], other[both]]), initial=0.0))
         return Pairs(
-            differences=tuple(_without_rounding(one[both] - other[both], scale)),
+            differences=tuple(evened(one[both] - other[both], scale).tolist()),
             diverged=int((gone & ~base_gone & both).sum()),
             baseline_diverged=int((base_gone & ~gone & both).sum()),
             left_out=int((~both & ran).sum()),
@@ -161,11 +163,3 @@ def check_scores(scores: pd.DataFrame, metrics: Mapping[str, object] | list[str]
     if not twice.empty:
         run = ", ".join(f"{name} {twice[name].tolist()[0]!r}" for name in keys)
         raise ValueError(f"scores hold two runs of {run}: one run for each method and seed")
-
-
-def _without_rounding(differences: np.ndarray, scale: float) -> list[float]:
-    """Differences that agree up to the rounding of the scores are made equal: their spread is zero, not 1e-16."""
-    if len(differences) > 1 and np.ptp(differences) <= 8 * np.finfo(float).eps * scale:
-        first = float(differences[0])
-        return [0.0 if abs(first) <= 8 * np.finfo(float).eps * scale else first] * len(differences)
-    return [float(value) for value in differences]
