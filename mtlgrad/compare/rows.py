@@ -240,7 +240,7 @@ def paired_difference(values: pd.Series, baseline: pd.Series) -> Difference | No
     both = pd.DataFrame({"ours": values, "theirs": baseline}).dropna()
     if both.empty:
         return None
-    pairs = Pairs(tuple(evened(both.ours - both.theirs, float(both.abs().to_numpy().max())).tolist()))
+    pairs = Pairs(tuple(evened(both.ours - both.theirs, both.abs().max(axis=1)).tolist()))
     assert pairs.mean is not None
     low, high = pairs.interval(LEVEL) or (None, None)
     return Difference(pairs.mean, low, high, pairs.n)

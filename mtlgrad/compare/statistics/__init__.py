@@ -9,7 +9,14 @@
 - `fronts`: trade-offs between metrics.
 """
 
-from mtlgrad.compare.statistics.across import Ranks, RelativeChange, block_ranks, mean_ranks, relative_change
+from mtlgrad.compare.statistics.across import (
+    Ranks,
+    RelativeChange,
+    block_ranks,
+    mean_ranks,
+    relative_change,
+    without_gaps,
+)
 from mtlgrad.compare.statistics.aggregates import (
     Estimate,
     interquartile_mean,
@@ -44,4 +51,5 @@ __all__ = [
     "probability_of_improvement",
     "profiles",
     "relative_change",
+    "without_gaps",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mtlgrad.compare.statistics.moments import evened
+from mtlgrad.compare.statistics.moments import evened, tied
 from mtlgrad.compare.statistics.pairs import Direction, Pairs, finished_or_worst
 
 
@@ -22,6 +22,8 @@ class RelativeChange:
     low: float | None
     high: float | None
     seeds: int
+    left_out: int
+    """Seeds on which one of the two diverged or has no result."""
     by_metric: dict[str, float]
     """The same for each metric alone, averaged over the arms."""
 
@@ -35,10 +37,11 @@ def relative_change(
     is, M_i the method's mean over seeds and R_i the reference's: usually the single-task runs, or the plain sum. As in
     that paper, positive is better (later work often prints the negative).
 
-    The means are over the seeds that both have on every metric of every arm. The interval is the 95 % t interval over
-    these seeds, of differences paired by seed and divided by the reference's mean; it takes the reference's mean as
-    known. None where there is no such seed. ValueError where a reference mean is zero: relative to zero there is no
-    change.
+    The means are over the seeds that both finished on every metric of every arm; `left_out` counts the others, on which
+    one diverged or has no result. The interval is the 95 % t interval over these seeds, of differences paired by seed
+    and divided by the reference's mean; it takes the reference's mean as known. None where there is no such seed.
+    ValueError where a mean of the reference is no larger than its standard deviation: relative to what may be zero
+    there is no change.
 
     >>> runs = pd.DataFrame({"method": ["single"] * 2 + ["gh"] * 2, "seed": [0, 1] * 2,
     ...                      "accuracy": [50.0, 50.0, 55.0, 60.0], "error": [2.0, 2.0, 2.0, 2.2]})
@@ -49,8 +52,9 @@ def relative_change(
     arms = scores.groupby("arm", sort=False) if "arm" in scores else [("", scores)]
     columns, references = {}, {}
     for arm, part in arms:
+        finished = part[part["status"] == "ok"] if "status" in part else part
         for metric, direction in metrics.items():
-            table = finished_or_worst(part, metric, direction).unstack("method")
+            table = finished_or_worst(finished, metric, direction).unstack("method")
             if method not in table or reference not in table:
                 return None
             sign = 1.0 if direction == "max" else -1.0
@@ -59,12 +63,17 @@ def relative_change(
     differences = pd.DataFrame(columns).dropna()
     if differences.empty:
         return None
-    means = pd.DataFrame(references).loc[differences.index].mean().abs()
-    if (means == 0).any():
-        raise ValueError(f"the reference {reference!r} has mean 0 on {means[means == 0].index[0][1]!r}")
+    known = pd.DataFrame(references).loc[differences.index]
+    means = known.mean().abs()
+    small = means <= (known.std(ddof=1).fillna(0.0) if len(known) > 1 else 0.0)
+    if small.any():
+        raise ValueError(
+            f"the reference {reference!r} has mean {means[small].iloc[0]:.3g} on {means[small].index[0][1]!r}, no "
+            "farther from 0 than its own spread: relative to that there is no change"
+        )
     changes = 100 * differences / means
     shares = changes.mean(axis=1)
-    pairs = Pairs(tuple(evened(shares, 100 + float(shares.abs().max())).tolist()))
+    pairs = Pairs(tuple(evened(shares, 100 + shares.abs()).tolist()))
     interval = pairs.interval()
     assert pairs.mean is not None
     return RelativeChange(
@@ -72,6 +81,7 @@ def relative_change(
         low=None if interval is None else interval[0],
         high=None if interval is None else interval[1],
         seeds=pairs.n,
+        left_out=scores.loc[scores["method"].isin([method, reference]), "seed"].nunique() - pairs.n,
         by_metric={
             metric: float(changes[[column for column in changes if column[1] == metric]].mean().mean())
             for metric in metrics
@@ -95,7 +105,8 @@ def block_ranks(scores: pd.DataFrame, metrics: Mapping[str, Direction]) -> pd.Da
     """Ranks of the methods in every block: a row for each (arm, seed), a column for each method, 1 the best.
 
     A block is one seed of one arm. The metrics of a run are no independent blocks: their ranks are averaged within it.
-    Blocks in which a method has no result are left out; a diverged run ranks last.
+    Scores that differ by rounding share a rank. Blocks in which a method has no result are left out, for all of them:
+    `without_gaps` leaves out methods instead, where they are to blame. A diverged run ranks last.
     """
     arms = scores.groupby("arm", sort=False) if "arm" in scores else [("", scores)]
     found = []
@@ -103,10 +114,34 @@ def block_ranks(scores: pd.DataFrame, metrics: Mapping[str, Direction]) -> pd.Da
         ranks = []
         for metric, direction in metrics.items():
             table = finished_or_worst(part, metric, direction).unstack("method")
+            table = table.apply(tied, axis=1, result_type="broadcast")
             ranks.append(table.rank(axis=1, ascending=direction == "min").where(table.notna().all(axis=1)))
         mean = sum(ranks[1:], ranks[0]) / len(ranks)
         found.append(mean.set_index(pd.MultiIndex.from_product([[arm], mean.index], names=["arm", "seed"])))
     return pd.concat(found).dropna()
+
+
+def without_gaps(scores: pd.DataFrame, metrics: Mapping[str, Direction]) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The runs of methods with a result of every run that they made in every arm, and how many the others lack.
+
+    What is counted over all methods together (ranks, the range of an arm's scores) can take only blocks that are whole.
+    So that one method that fails does not cost the others theirs, it goes and they stay. Runs not made yet are no fault
+    of a method; an arm without any run of it counts as one missing.
+
+    >>> runs = pd.DataFrame({"method": ["a", "b"], "seed": 0, "status": ["ok", "failed"], "loss": [1.0, None]})
+    >>> kept, gaps = without_gaps(runs, {"loss": "min"})
+    >>> kept["method"].tolist(), gaps
+    (['a'], {'b': 1})
+    """
+    arms = scores.groupby("arm", sort=False) if "arm" in scores else [("", scores)]
+    gaps = dict.fromkeys(scores["method"].unique(), 0)
+    for _, part in arms:
+        results = pd.concat([finished_or_worst(part, name, direction) for name, direction in metrics.items()], axis=1)
+        lacking = results.isna().any(axis=1).groupby("method").sum()
+        for method in gaps:
+            gaps[method] += int(lacking.get(method, 1))
+    missing = {str(method): count for method, count in gaps.items() if count}
+    return scores[~scores["method"].isin(list(missing))], missing
 
 
 def mean_ranks(ranks: pd.DataFrame, *, level: float = 0.05) -> Ranks:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from mtlgrad.compare.statistics.moments import tied
 from mtlgrad.compare.statistics.pairs import Direction, finished_or_worst
 
 Array = npt.NDArray[np.float64]
@@ -35,7 +36,8 @@ class Estimate:
 def normalised(scores: pd.DataFrame, metric: str, direction: Direction) -> dict[str, Array]:
     """Every method's scores [seeds, arms], where 0 is the worst score of an arm and 1 the best one, of all its runs.
 
-    Seeds that are not there for every method and arm are left out. A diverged run is worse than the worst finished one,
+    Scores that differ by rounding are made equal. Seeds that are not there for every method and arm are left out: see
+    `mtlgrad.compare.statistics.across.without_gaps`. A diverged run is worse than the worst finished one,
     and so it is 0 on this scale. An arm in which all scores are equal is 0.5 throughout.
 
     >>> runs = pd.DataFrame({"method": ["a", "b", "c"], "seed": 0, "loss": [1.0, 2.0, 5.0]})
@@ -46,6 +48,7 @@ def normalised(scores: pd.DataFrame, metric: str, direction: Direction) -> dict[
     tables = {}
     for arm, part in arms:
         table = finished_or_worst(part, metric, direction).unstack("method")
+        table[:] = tied(table)
         low, high = float(table.min().min()), float(table.max().max())
         above = table - low if direction == "max" else high - table
         tables[arm] = above / (high - low) if high != low else table * 0 + 0.5

@@ -2,10 +2,12 @@
 
 What happens to runs without a score is decided here, once, for every statistic:
 
-- *Diverged* runs are results, and the worst there are. They never fall out of a mean: a run that diverged counts as one
-  full range of the arm's finished scores below the worst of them. How bad a diverged run is has no number, so this one
-  is only used to keep it worst; `judge` therefore never says "better" or "equivalent" of a method that diverged on
-  a seed which the baseline finished, nor "worse" of one against a baseline that diverged where the method did not.
+- *Diverged* runs are results, and the worst there are. No test passes over them: a run that diverged where the other
+  one did not counts there as one full range of the arm's finished scores below the worst of them. How bad a diverged
+  run is has no number, so this one only keeps it worst: it is in no mean and no interval that anybody is told, and
+  `judge` never says "better" or "equivalent" of a method that diverged on a seed which the baseline finished, nor
+  "worse" of one against a baseline that diverged where the method did not. Where both diverged, the pair says nothing
+  of a difference.
 - *Failed* runs (a crash, a full disk) and runs not made are no results. Their pairs are left out, and counted.
 """
 
@@ -20,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mtlgrad.compare.statistics.moments import deviation, evened, mean
+from mtlgrad.compare.statistics.moments import deviation, evened, mean, tied
 
 Direction = Literal["max", "min"]
 """Whether more or less of a metric is better."""
@@ -30,13 +32,17 @@ STATUSES = ("ok", "diverged", "failed")
 
 @dataclass(frozen=True)
 class Pairs:
-    """The differences method - baseline over the seeds that both have, in the metric's own unit."""
+    """The differences method - baseline over the seeds that both finished, in the metric's own unit."""
 
     differences: tuple[float, ...]
+    penalties: tuple[float, ...] = ()
+    """What the tests take for the differences on seeds where one of the two diverged; no measurements."""
     diverged: int = 0
     """Seeds on which the method diverged and the baseline did not."""
     baseline_diverged: int = 0
     """Seeds on which the baseline diverged and the method did not."""
+    both_diverged: int = 0
+    """Seeds on which both did."""
     left_out: int = 0
     """Seeds on which one of the two, or both, have no result."""
     baseline_varies: bool = True
@@ -44,7 +50,18 @@ class Pairs:
 
     @property
     def n(self) -> int:
+        """Seeds that both finished."""
         return len(self.differences)
+
+    @property
+    def made(self) -> int:
+        """Seeds on which both ran to an end, good or bad."""
+        return self.n + len(self.penalties) + self.both_diverged
+
+    @property
+    def tested(self) -> tuple[float, ...]:
+        """What a test looks at: differences and penalties."""
+        return (*self.differences, *self.penalties)
 
     @property
     def mean(self) -> float | None:
@@ -57,8 +74,8 @@ class Pairs:
 
     @property
     def identical(self) -> bool:
-        """The same score on every one of at least two seeds, to the last digit."""
-        return self.n > 1 and not any(self.differences)
+        """The same score, to rounding, on every one of at least two seeds."""
+        return self.n > 1 and not any(self.tested)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
         """The two-sided t interval of the mean difference; None for fewer than two seeds.
@@ -97,14 +114,18 @@ class Board:
         one, other = self._column(self.values, method, np.nan), self._column(self.values, baseline, np.nan)
         gone, base_gone = (self._column(self.diverged, name, False) for name in (method, baseline))
         ran = self._column(self.ran, method, False) | self._column(self.ran, baseline, False)
-        both = np.isfinite(one) & np.isfinite(other)
-        scale = float(np.max(np.abs([one[both], other[both]]), initial=0.0))
+        known = np.isfinite(one) & np.isfinite(other)
+        both, either = known & ~gone & ~base_gone, known & (gone != base_gone)
+        neither = gone & base_gone
+        sizes = np.maximum(np.abs(one[both]), np.abs(other[both]))
         return Pairs(
-            differences=tuple(evened(one[both] - other[both], scale).tolist()),
-            diverged=int((gone & ~base_gone & both).sum()),
-            baseline_diverged=int((base_gone & ~gone & both).sum()),
-            left_out=int((~both & ran).sum()),
-            baseline_varies=len(np.unique(other[both])) > 1,
+            differences=tuple(evened(one[both] - other[both], sizes).tolist()),
+            penalties=tuple((one[either] - other[either]).tolist()),
+            diverged=int((gone & either).sum()),
+            baseline_diverged=int((base_gone & either).sum()),
+            both_diverged=int(neither.sum()),
+            left_out=int((ran & ~both & ~either & ~neither).sum()),
+            baseline_varies=len(np.unique(tied(other[both]))) > 1,
         )
 
     @staticmethod

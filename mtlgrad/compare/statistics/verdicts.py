@@ -24,12 +24,14 @@ comparisons at once, is *undecided*.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
+from mtlgrad.compare.statistics.moments import deviation, mean
 from mtlgrad.compare.statistics.pairs import Board, Direction, Pairs, check_scores
 from mtlgrad.compare.statistics.significance import (
     difference_p,
@@ -74,10 +76,12 @@ class Verdict:
         With a margin: enough to find a difference as large as the margin, and to show that there is none if there is
         none. Without one: enough to find the difference that was observed, which is itself uncertain. The tests are
         taken at `level` / `comparisons`, the strictest of Holm's steps. None where it is decided, where there is no
-        spread to go by, and where no number within reach is enough.
+        spread to go by, where a run diverged, and where no number within reach is enough.
         """
         pairs, level = self.pairs, self.level / self.comparisons
-        if self.word != "undecided" or pairs.mean is None or not pairs.std:
+        if self.word != "undecided" or pairs.penalties or pairs.mean is None or not pairs.std:
+            return None
+        if not math.isfinite(pairs.std):
             return None
         if self.margin is None:
             found = seeds_for_difference(pairs.mean / pairs.std, level=level, power=self.power)
@@ -186,8 +190,7 @@ def _verdict(
     if equal is not None and equal <= level and not gone:
         word = "equivalent"
     elif differ is not None and differ <= level:
-        assert pairs.mean is not None
-        word = "better" if (pairs.mean > 0) == (direction == "max") else "worse"
+        word = "better" if (mean(pairs.tested) > 0) == (direction == "max") else "worse"
         if (word == "better" and pairs.diverged) or (word == "worse" and pairs.baseline_diverged):
             word = "undecided"
     return Verdict(arm, method, baseline, metric, word, pairs, margin, comparisons, differ, equal, reason, level, power)
@@ -195,36 +198,52 @@ def _verdict(
 
 def _obstacle(pairs: Pairs, margin: float | None) -> str:
     notes = []
-    if pairs.n == 0:
+    if pairs.made == 0:
         notes.append("no seed that both have")
-    elif pairs.n == 1:
+    elif pairs.n == 0:
+        notes.append("no seed that both finished")
+    elif len(pairs.tested) == 1:
         notes.append("one seed has no spread")
     elif pairs.identical:
         notes.append(
             "identical on every seed" + ("; declare a margin to call that equivalent" if margin is None else "")
         )
-    elif pairs.std == 0:
+    elif pairs.std == 0 and not pairs.penalties:
         notes.append("the same difference on every seed, so its spread is unknown")
-    for count, who in ((pairs.diverged, "diverged"), (pairs.baseline_diverged, "the baseline diverged")):
+    elif not math.isfinite(deviation(pairs.tested)):
+        notes.append("differences too large for a spread")
+    for count, who in (
+        (pairs.diverged, "diverged"),
+        (pairs.baseline_diverged, "the baseline diverged"),
+        (pairs.both_diverged, "both diverged"),
+    ):
         if count:
-            notes.append(f"{who} on {count} of {pairs.n} seeds")
+            notes.append(f"{who} on {count} of {pairs.made} seeds")
     if pairs.left_out:
         notes.append(f"{pairs.left_out} seed{'s' * (pairs.left_out > 1)} left out, without a result of both")
     return "; ".join(notes)
 
 
 def _difference_p(pairs: Pairs) -> float | None:
-    if pairs.mean is None or pairs.std is None:
-        return None
-    return difference_p(pairs.mean, pairs.std, pairs.n)
+    known = _moments(pairs)
+    return None if known is None else difference_p(*known, len(pairs.tested))
 
 
 def _equivalence_p(pairs: Pairs, margin: float | None) -> float | None:
-    if margin is None or pairs.mean is None or pairs.std is None:
+    known = _moments(pairs)
+    if margin is None or known is None:
         return None
     if pairs.identical and pairs.baseline_varies:
         return 0.0  # scores that vary with the seed and agree on every one are those of one and the same computation
-    return equivalence_p(pairs.mean, pairs.std, pairs.n, margin)
+    return equivalence_p(*known, len(pairs.tested), margin)
+
+
+def _moments(pairs: Pairs) -> tuple[float, float] | None:
+    """Mean and deviation of what is tested; None where there are fewer than two, or no such numbers."""
+    if len(pairs.tested) < 2:
+        return None
+    found = mean(pairs.tested), deviation(pairs.tested)
+    return found if all(map(math.isfinite, found)) else None
 
 
 def _adjusted(p_values: list[float | None]) -> list[float | None]:

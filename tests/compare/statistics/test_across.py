@@ -17,6 +17,7 @@ from mtlgrad.compare.statistics import (
     performance_profile,
     probability_of_improvement,
     relative_change,
+    without_gaps,
 )
 
 
@@ -166,3 +167,39 @@ def test_fronts_refuse_what_they_cannot_mean():
         non_dominated([[np.nan, 1.0]], ["max", "max"])
     with pytest.raises(ValueError, match="'max' or 'min'"):
         non_dominated([[0.0, 1.0]], ["max", "more"])
+
+
+def test_scores_that_differ_by_rounding_are_tied_everywhere():
+    frame = runs({"sum": {"loss": [0.3] * 5}, "gh": {"loss": [0.1 + 0.2] * 5}, "bad": {"loss": [0.5] * 5}})
+    ranks = block_ranks(frame, {"loss": "min"})
+    assert ranks["sum"].tolist() == ranks["gh"].tolist() == [1.5] * 5
+    scores = normalised(frame, "loss", "min")
+    assert probability_of_improvement(scores["gh"], scores["sum"]).value == 0.5
+
+
+def test_a_method_that_fails_costs_the_others_nothing():
+    values = {"sum": {"up": [1.0, 2.0, 3.0]}, "gh": {"up": [2.0, 3.0, 4.0]}, "x": {"up": [9.0, np.nan, 9.0]}}
+    frame = runs(values).assign(status="ok")
+    frame.loc[(frame["method"] == "x") & (frame["seed"] == 1), "status"] = "failed"
+    two = frame[frame["method"] != "x"]
+    both = pd.concat([frame.assign(arm="a"), two.assign(arm="b")], ignore_index=True)  # in b, x was never run
+    kept, gaps = without_gaps(both, {"up": "max"})
+    assert gaps == {"x": 2}
+    assert set(kept["method"]) == {"sum", "gh"}
+    assert len(kept) == 12
+    not_made_yet = frame[(frame["method"] != "x") | (frame["seed"] != 1)]
+    assert without_gaps(not_made_yet, {"up": "max"})[1] == {}
+
+
+def test_relative_change_tells_no_number_of_a_diverged_run():
+    frame = runs({"ref": {"up": [10.0, 10.0, 20.0]}, "one": {"up": [11.0, 11.0, 99.0]}}).assign(status="ok")
+    frame.loc[(frame["method"] == "one") & (frame["seed"] == 2), "status"] = "diverged"
+    for other in (frame, pd.concat([frame, runs({"bad": {"up": [-1e3] * 3}}).assign(status="ok")])):
+        found = relative_change(other, "one", "ref", {"up": "max"})
+        assert (found.percent, found.seeds, found.left_out) == (pytest.approx(10.0), 2, 1)
+
+
+def test_what_may_be_zero_is_no_reference():
+    frame = runs({"one": {"up": [0.1, 0.2, 0.3]}, "ref": {"up": [0.1, -0.1, 1e-9]}})
+    with pytest.raises(ValueError, match=r"'ref' has mean .* on 'up', no farther from 0"):
+        relative_change(frame, "one", "ref", {"up": "max"})

@@ -97,14 +97,49 @@ def test_rounding_of_a_constant_difference_is_no_spread():
     assert verdict_of({"sum": values, "gh": [value + 0.3 for value in values]}).pairs.std == 0
 
 
+def test_rounding_of_single_precision_is_no_spread():
+    """Shares as networks are judged: means of float32, some multiplied afterwards."""
+    shares = [float(np.float32(value) / np.float32(100)) for value in (80, 75, 85)]
+    more = [float(np.float32(value) / np.float32(100)) for value in (85, 80, 90)]
+    for factor in (1.0, 100.0):
+        found = verdict_of({"sum": np.multiply(shares, factor), "gh": np.multiply(more, factor)})
+        assert (found.word, found.pairs.std, found.difference_p) == ("undecided", 0.0, 0.25)
+
+
+def test_no_number_is_told_of_a_diverged_run():
+    """The mean is that of the finished pairs, whatever else ran."""
+    good = [82.0, 83.2, 84.1, 85.3]
+    scores = {"sum": [80.0, 81.0, 82.0, 83.0, 84.0], "gh": [*good, 99.0]}
+    for others in ({}, {"bad": [10.0] * 5}):
+        runs = table({**scores, **others}, status={("gh", 4): "diverged"})
+        found, *_ = judge(runs, baseline="sum", metrics={"accuracy": "max"})
+        assert found.pairs.mean == pytest.approx(2.15)
+        assert found.seeds_to_decide is None
+        assert "diverged on 1 of 5 seeds" in found.reason
+
+
+def test_pairs_of_which_both_diverged_say_nothing():
+    scores = {"sum": [80.0 + k for k in range(8)], "gh": [80.5 + k for k in range(8)]}
+    gone = {(name, seed): "diverged" for name in scores for seed in range(1, 8)}
+    found = verdict_of(scores, status=gone, margin=1.0)
+    assert (found.word, found.pairs.n, found.pairs.both_diverged) == ("undecided", 1, 7)
+    assert "both diverged on 7 of 8 seeds" in found.reason
+
+
+@pytest.mark.parametrize("huge", [1e160, 1e300, -1.7e308])
+def test_huge_scores_stop_no_comparison(huge: float):
+    found = verdict_of({"sum": [1.0, 2.0, 3.0], "gh": [1.1, huge, 2.0]})
+    assert found.word == "undecided"
+
+
 def test_diverged_runs_are_the_worst_there_are():
     noise = [0.1, -0.1, 0.05, -0.05, 0.02]
     good = np.add(np.add(BASE, 2.0), noise)
     assert verdict_of({"sum": BASE, "gh": good}).word == "better"
     one_gone = verdict_of({"sum": BASE, "gh": good}, status={("gh", 3): "diverged"}, margin=100.0)
     assert one_gone.word == "undecided"
-    assert one_gone.pairs.n == 5
-    assert min(one_gone.pairs.differences) < -1.0  # below every finished run, though its number said otherwise
+    assert (one_gone.pairs.n, one_gone.pairs.made) == (4, 5)
+    assert min(one_gone.pairs.penalties) < -1.0  # below every finished run, though its number said otherwise
     assert "diverged on 1 of 5" in one_gone.reason
     all_gone = {("gh", seed): "diverged" for seed in range(5)}
     for direction in ("max", "min"):
