@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from mtlgrad.compare.schema import Run
 
 
 class Metric(BaseModel):
@@ -28,6 +31,17 @@ def _from_word(value: Any) -> Any:
 
 Metrics = dict[str, Annotated[Metric, BeforeValidator(_from_word)]]
 """By name; the first one is the main metric."""
+
+
+def metrics_of(declared: Mapping[str, Metric], runs: Sequence[Run]) -> dict[str, Metric]:
+    """What is judged and shown, the main metric first: what a suite declares.
+
+    Where it declares none: the problem's main metric, as the first run that tells calls it, more being better.
+    """
+    main = next((run.metric for run in runs if run.metric), None)
+    if declared:
+        return dict(declared)
+    return {} if main is None else {main: Metric(direction="max")}
 
 
 def rounded(value: float, spread: float | None, *, signed: bool = False) -> str:

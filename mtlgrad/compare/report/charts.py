@@ -58,13 +58,17 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
             error_x={"type": "data", "array": [row.final.std or 0.0], "thickness": 1.4, "width": 4, "color": "#5d636e"},
             hovertemplate=f"{name}<br>%{{x:.2f}}{spread} (n = {row.final.n})<extra></extra>",
         )
-        seeds = [run for run in _runs(results, arm, row) if run.status == "ok" and run.metrics]
+        seeds = [
+            (run.seed, value)
+            for run in _runs(results, arm, row)
+            if run.status == "ok" and run.metrics and (value := run.metrics.final.get(results.metric)) is not None
+        ]
         figure.add_scatter(
             y=[name] * len(seeds),
-            x=[run.metrics.final[run.metric] for run in seeds if run.metrics],
+            x=[value for _, value in seeds],
             mode="markers",
             marker={"color": hue, "size": 5, "line": {"color": "white", "width": 1}},
-            customdata=[run.seed for run in seeds],
+            customdata=[seed for seed, _ in seeds],
             hovertemplate=f"{name}, seed %{{customdata}}<br>%{{x:.2f}}<extra></extra>",
         )
         _label_right(figure, name, f"{row.final.mean:.1f}")
