@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from mtlgrad.compare.metrics import rounded
+from mtlgrad.compare.metrics import interval_text
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Row
 from mtlgrad.compare.statistics import Verdict, Word
@@ -84,11 +84,7 @@ def difference_text(verdict: Verdict) -> str:
     interval = pairs.interval()
     if pairs.mean is None:
         return "\N{EN DASH}"
-    if interval is None:
-        return rounded(pairs.mean, None, signed=True)
-    half = (interval[1] - interval[0]) / 2
-    low, high = (rounded(end, half, signed=True) for end in interval)
-    return f"{rounded(pairs.mean, half, signed=True)} [{low}, {high}]"
+    return interval_text(pairs.mean, *(interval or (None, None)))
 
 
 def more(results: Results) -> list[str]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from mtlgrad.compare.beside import HEADINGS as PUBLISHED
 from mtlgrad.compare.beside import Beside, published_lines
-from mtlgrad.compare.metrics import rounded
+from mtlgrad.compare.metrics import interval_text, rounded, spread_text
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Difference, Row, Spread, group_notes
 from mtlgrad.compare.schema import Versions
@@ -235,10 +235,7 @@ def _listed(seeds: Sequence[int]) -> str:
 
 
 def _spread(spread: Spread | None) -> str:
-    if spread is None:
-        return NONE
-    deviation = "" if spread.std is None else f" ± {rounded(spread.std, spread.std) if spread.std else 0}"
-    return f"{rounded(spread.mean, spread.std)}{deviation}"
+    return NONE if spread is None else spread_text(spread.mean, spread.std)
 
 
 def _runs(statuses: Mapping[str, int]) -> str:
@@ -257,13 +254,7 @@ def _difference(difference: Difference | None, of: Spread | None) -> str:
     if difference is None or of is None:
         return NONE
     fewer = "" if difference.n == of.n else f" (n = {difference.n})"
-    if difference.low is None or difference.high is None:
-        return rounded(difference.mean, of.std, signed=True) + fewer
-    half = (difference.high - difference.low) / 2
-    mean, low, high = (
-        rounded(value, half, signed=True) for value in (difference.mean, difference.low, difference.high)
-    )
-    return f"{mean} [{low}, {high}]{fewer}"
+    return interval_text(difference.mean, difference.low, difference.high, of.std) + fewer
 
 
 def _words(row: Row) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtlgrad.compare.metrics import rounded
+from mtlgrad.compare.metrics import interval_text
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.scores import scores_of
 from mtlgrad.compare.statistics import (
@@ -128,11 +128,7 @@ def _single_task(results: Results) -> pd.DataFrame | None:
 def _change(change: RelativeChange | None) -> str:
     if change is None:
         return NONE
-    if change.low is None or change.high is None:
-        return rounded(change.percent, None, signed=True)
-    half = (change.high - change.low) / 2
-    numbers = [rounded(value, half, signed=True) for value in (change.percent, change.low, change.high)]
-    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
+    return interval_text(change.percent, change.low, change.high)
 
 
 def _estimate(estimate: Estimate) -> str:

@@ -117,3 +117,28 @@ def test_published_figures_stand_beside_rows_that_have_one(suite: Suite) -> None
     assert markdown(found, lambda one: float(one.seed)).count("published") == 0, "one figure for all seeds, or none"
     assert "Beside published figures" in render(found, lambda one: 91.4)
     assert "Beside published figures" not in render(found)
+
+
+def test_a_published_figure_stands_beside_no_other_metric(suite: Suite) -> None:
+    from mtlgrad.compare.beside import published_lines
+
+    other = results(suite, runs_of(suite, SCORES), metrics={"loss": "min"})
+    assert published_lines(other, lambda one: 91.4) == [], "the figure is one of accuracy"
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e20])
+def test_very_small_and_very_large_losses_print_to_their_digits(suite: Suite, scale: float) -> None:
+    from mtlgrad.compare.table import cells
+
+    def at_scale(one: Run) -> Run:
+        assert one.metrics is not None
+        value = one.metrics.final["accuracy"]
+        assert value is not None
+        return one.model_copy(update={"metrics": one.metrics.model_copy(update={"final": {"loss": value * scale}})})
+
+    runs = [at_scale(one) for one in runs_of(suite, {"sum": [1.0, 1.1, 1.2], "GH++ rotation": [2.0, 2.13, 2.26]})]
+    found = results(suite, runs, metrics={"loss": "min"})
+    power = f"e{int(np.log10(scale))}".replace("-", "\N{MINUS SIGN}")
+    row = next(row for row in found.rows["plain"] if row.label == "GH++ rotation")
+    assert cells(row)[1:3] == [f"2.13{power} ± 0.13{power}", f"+1.030{power} [+0.955{power}, +1.105{power}]"]
+    assert sentence(found, row) == f"GH++ rotation: worse, +1.030{power} [+0.955{power}, +1.105{power}] loss."
