@@ -32,6 +32,11 @@ class Results:
     """The runs that tuned: on seeds of their own, in no table."""
 
     @property
+    def title(self) -> str:
+        """Of the comparison; its name where the suite gives none."""
+        return self.suite.title or self.suite.name
+
+    @property
     def metric(self) -> str:
         """The main metric, the first that is judged: tables and bars are made of it."""
         return next(iter(self.metrics), "metric")

@@ -97,7 +97,7 @@ def show(results: Results, console: Console) -> None:
 
 def markdown(results: Results, beside: Beside | None = None) -> str:
     """The tables as a Markdown document that can be committed."""
-    parts = [f"# {results.suite.title}", f"**{headline(results)}**", *more(results)]
+    parts = [f"# {results.title}", f"**{headline(results)}**", *more(results)]
     parts.append(results.suite.description.strip())
     for arm in results.arms:
         rows = results.rows[arm.name]

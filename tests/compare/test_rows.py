@@ -243,3 +243,13 @@ def test_a_run_whose_best_step_has_no_main_metric_has_a_row(suite: Suite) -> Non
     (row, *_) = rows(suite, [older])["plain"]
     assert row.final is not None
     assert row.best is None
+
+
+def test_a_comparison_without_a_title_is_headed_by_its_name(suite: Suite) -> None:
+    suite = suite.model_copy(update={"title": ""})
+    runs = [run(suite, "sum", 0, 60.0)]
+    found = Results(suite, tuple(runs), 0, rows(suite, runs))
+    assert markdown(found).startswith("# small\n")
+    page = render(found)
+    assert "<h1>small</h1>" in page
+    assert "<title>small</title>" in page

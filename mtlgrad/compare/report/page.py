@@ -50,6 +50,7 @@ def render(results: Results, beside: Beside | None = None) -> str:
     environment.filters["marked"] = _marked
     return environment.get_template("report.html").render(
         suite=results.suite,
+        title=results.title,
         headline=headline(results),
         more=more(results),
         limitations=limitations(results),
