@@ -140,7 +140,7 @@ def test_very_small_and_very_large_losses_print_to_their_digits(suite: Suite, sc
     found = results(suite, runs, metrics={"loss": "min"})
     power = f"e{int(np.log10(scale))}".replace("-", "\N{MINUS SIGN}")
     row = next(row for row in found.rows["plain"] if row.label == "GH++ rotation")
-    assert cells(row)[1:3] == [f"2.13{power} ± 0.13{power}", f"+1.030{power} [+0.955{power}, +1.105{power}]"]
+    assert cells(found, row)[1:3] == [f"2.13{power} ± 0.13{power}", f"+1.030{power} [+0.955{power}, +1.105{power}]"]
     assert sentence(found, row) == f"GH++ rotation: worse, +1.030{power} [+0.955{power}, +1.105{power}] loss."
 
 

@@ -113,7 +113,7 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
         "options": ", ".join(f"{key} = {value}" for key, value in options.items()),
         "rows": [
             {
-                "cells": cells(row),
+                "cells": cells(results, row),
                 "metrics": metric_cells(row),
                 "differences": metric_difference_cells(row),
                 "row": row,
