@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mtlgrad.compare.metrics import rounded
+from mtlgrad.compare.metrics import spread_text
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import Run
 
@@ -21,11 +21,8 @@ def published_lines(results: Results, beside: Beside | None) -> list[list[str]]:
         for row in results.rows[arm.name]:
             label = row.selected or row.label
             runs = [run for run in results.runs if (run.arm, run.label) == (arm.name, label)]
-            figures = {None if beside is None else beside(run) for run in runs}
+            figures = {None if beside is None or run.metric != results.metric else beside(run) for run in runs}
             figure = figures.pop() if len(figures) == 1 else None
             if figure is not None and row.final is not None:
-                deviation = (
-                    "" if row.final.std is None else f" \N{PLUS-MINUS SIGN} {rounded(row.final.std, row.final.std)}"
-                )
-                lines.append([row.label, arm.name, rounded(row.final.mean, row.final.std) + deviation, f"{figure:g}"])
+                lines.append([row.label, arm.name, spread_text(row.final.mean, row.final.std), f"{figure:g}"])
     return lines

@@ -146,11 +146,15 @@ class History:
 
     @property
     def best(self) -> Evaluation | None:
-        """The (first) evaluation with the highest validation score; no other metric has a say."""
+        """The (first) evaluation with the highest validation score, of those that hold the main metric.
+
+        No other number has a say. A script may log what it likes on the way, and a step without the main metric can
+        tell nothing of it.
+        """
         scored = [
             (one.validation_score, one)
             for one in self.curve
-            if one.validation_score is not None and math.isfinite(one.validation_score)
+            if one.validation_score is not None and math.isfinite(one.validation_score) and self.metric in one.metrics
         ]
         return max(scored, key=lambda pair: pair[0])[1] if scored else None
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from mtlgrad.compare.schema import Run
 
 
 class Metric(BaseModel):
@@ -30,30 +34,91 @@ Metrics = dict[str, Annotated[Metric, BeforeValidator(_from_word)]]
 """By name; the first one is the main metric."""
 
 
+def metrics_of(declared: Mapping[str, Metric], runs: Sequence[Run]) -> dict[str, Metric]:
+    """What is judged and shown, the main metric first: what a suite declares.
+
+    Where it declares none: the problem's main metric, as the first run that tells calls it, more being better.
+    """
+    main = next((run.metric for run in runs if run.metric), None)
+    if declared:
+        return dict(declared)
+    return {} if main is None else {main: Metric(direction="max")}
+
+
+PLAIN = (1e-6, 1e7)
+"""Numbers from the first up to the second are written out; larger and smaller ones with a power of ten."""
+DIGITS = 17
+"""A double holds no more significant digits."""
+
+
 def rounded(value: float, spread: float | None, *, signed: bool = False) -> str:
     """A number to the digits that its spread supports: those of the first two digits of the spread.
 
-    Without a spread, to four significant digits.
+    Without a spread, to four significant digits. What is very large or very small has its power of ten behind an e.
 
     >>> rounded(83.1234, 1.234), rounded(0.0031234, 0.00041), rounded(8312.3, 250.0), rounded(0.123456, None)
     ('83.1', '0.00312', '8312', '0.1235')
-    >>> rounded(-0.04, 1.0, signed=True)
-    '0.0'
+    >>> rounded(-0.04, 1.0, signed=True), rounded(1.234e20, 5e18)
+    ('0.0', '1.234e20')
     """
-    if spread is None or not math.isfinite(spread) or spread <= 0:
-        decimals = 3 - math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 1
+    return rounded_together([value], spread, signed=signed)[0]
+
+
+def rounded_together(values: Sequence[float], spread: float | None, *, signed: bool = False) -> list[str]:
+    """Numbers that are read together, such as a mean and the ends of its interval, as `rounded` has them.
+
+    All have as many decimals and, where they need one, the same power of ten: that of the largest of them, or of the
+    spread where it is larger still.
+
+    >>> rounded_together([1.03e20, 0.96e20, 1.1e20], 7e18, signed=True)
+    ['+1.030e20', '+0.960e20', '+1.100e20']
+    """
+    known = spread if spread is not None and math.isfinite(spread) and spread > 0 else None
+    size = max(known or 0.0, *(abs(value) for value in values if math.isfinite(value)), 0.0)
+    if size == 0:
+        place, exponent = -1, 0
     else:
-        decimals = decimals_of(spread)
-    text = f"{value:+.{min(max(decimals, 0), 12)}f}"
+        largest = math.floor(math.log10(size))
+        place = largest - 3 if known is None else max(math.floor(math.log10(known)) - 1, largest + 1 - DIGITS)
+        # written with so many digits, 9.99e19 is 10.0e19, which is 1.00e20
+        exponent = 0 if PLAIN[0] <= size < PLAIN[1] else int(f"{size:.{largest - place}e}".partition("e")[2])
+    return [_written(value, max(exponent - place, 0), exponent, signed) for value in values]
+
+
+def interval_text(mean: float, low: float | None, high: float | None, spread: float | None = None) -> str:
+    """A signed mean with the ends of its interval, to the digits that the interval supports.
+
+    Where there is no interval, the mean alone, to the digits that `spread` supports.
+
+    >>> interval_text(2.0412, 0.51, 3.57), interval_text(2.0412, None, None)
+    ('+2.0 [+0.5, +3.6]', '+2.041')
+    """
+    if low is None or high is None:
+        return rounded(mean, spread, signed=True)
+    texts = rounded_together([mean, low, high], (high - low) / 2, signed=True)
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def spread_text(mean: float, std: float | None) -> str:
+    """A mean with its sample standard deviation, where there is one.
+
+    >>> spread_text(83.1234, 1.234), spread_text(83.1234, None), spread_text(62.0, 0.0)
+    ('83.1 ± 1.2', '83.12', '62.00 ± 0')
+    """
+    if not std:
+        return rounded(mean, None) + ("" if std is None else " ± 0")
+    return " ± ".join(rounded_together([mean, std], std))
+
+
+def _written(value: float, decimals: int, exponent: int, signed: bool) -> str:
+    """With a typographic minus, and none before a zero."""
+    if math.isfinite(value):
+        number = Decimal(value).scaleb(-exponent) if exponent else value  # a Decimal: 10.0**-324 is 0
+        text = f"{number:+.{decimals}f}"
+    else:
+        text, exponent = f"{value:+}", 0
     if float(text) == 0:
         text = text[1:]
-    return (text if signed else text.removeprefix("+")).replace("-", "\N{MINUS SIGN}")
-
-
-def decimals_of(spread: float) -> int:
-    """Decimal places that show two digits of a spread.
-
-    >>> decimals_of(12.0), decimals_of(1.2), decimals_of(0.00041)
-    (0, 1, 5)
-    """
-    return max(1 - math.floor(math.log10(spread)), 0)
+    elif not signed:
+        text = text.removeprefix("+")
+    return f"{text}e{exponent}".removesuffix("e0").replace("-", "\N{MINUS SIGN}")

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mtlgrad.compare.metrics import rounded
 from mtlgrad.compare.registry import make_problem
 from mtlgrad.compare.run import Job
 from mtlgrad.compare.schema import Run
@@ -47,7 +48,7 @@ class Lines(Display):
     def done(self, job: Job, run: Run) -> None:
         self._done += 1
         self._console.print(
-            f"[{self._done}/{self._total}] {job.identity.arm}  {describe(run)}",
+            f"[{self._done}/{self._total}] {job.identity.arm}  {describe(run, main_of(job))}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -83,7 +84,7 @@ class Bars(Display):
             if job.stem in self._bars:
                 self._progress.remove_task(self._bars.pop(job.stem))
         style = {"ok": "green", "diverged": "yellow", "failed": "red"}[run.status]
-        line = f"[{style}]●[/] [dim]{job.identity.arm}[/]  {escape(describe(run))}"
+        line = f"[{style}]●[/] [dim]{job.identity.arm}[/]  {escape(describe(run, main_of(job)))}"
         self._progress.console.print(line, highlight=False)
         self._look()
 
@@ -117,7 +118,7 @@ class Bars(Display):
                 if job.stem not in self._bars:
                     name = f"  {job.identity.arm}  {escape(job.identity.label)}  seed {job.identity.seed}"
                     self._bars[job.stem] = self._progress.add_task(name, total=live["total"], note="")
-                note = "" if live["metric"] is None else f"{live['metric']:.1f}"
+                note = "" if live["metric"] is None else rounded(live["metric"], None)
                 self._progress.update(self._bars[job.stem], completed=live["step"], note=note)
             note = f"{len(self._ended)}/{len(self._jobs)} runs"
             self._progress.update(self._overall, completed=steps, note=note)
@@ -132,11 +133,17 @@ def total_steps(job: Job) -> int:
     return steps if isinstance(steps, int) else 0
 
 
-def describe(run: Run) -> str:
-    """A run in one line."""
+def main_of(job: Job) -> str:
+    """The main metric of the comparison that a run is of; empty where the problem's own is."""
+    return job.metrics[0] if job.metrics else ""
+
+
+def describe(run: Run, metric: str = "") -> str:
+    """A run in one line, with a metric at the last step; without one, with what the run calls its main metric."""
     seconds = (run.finished - run.started).total_seconds()
-    value = run.metrics.final.get(run.metric) if run.metrics else None
-    outcome = f"{run.metric} {value:.1f}" if value is not None else "no result"
+    name = metric or run.metric
+    value = run.metrics.final.get(name) if run.metrics else None
+    outcome = "no result" if value is None else f"{name} {rounded(value, None)}"
     head = f"{run.label}  seed {run.seed}  {outcome}  ({seconds:.0f} s)"
     return head if run.status == "ok" else f"{head}  {run.status}: {run.reason}"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mtlgrad.compare.metrics import Metric
+from mtlgrad.compare.metrics import Metric, metrics_of
 from mtlgrad.compare.rows import Row, rows
 from mtlgrad.compare.schema import Machine, Run, Versions, read_run, write_atomically
-from mtlgrad.compare.scores import metrics_of, with_verdicts
+from mtlgrad.compare.scores import with_verdicts
 from mtlgrad.compare.stages import belongs, unfold
 from mtlgrad.compare.suite import Arm, Suite, SuiteError, explain
 
@@ -32,14 +32,19 @@ class Results:
     """The runs that tuned: on seeds of their own, in no table."""
 
     @property
+    def title(self) -> str:
+        """Of the comparison; its name where the suite gives none."""
+        return self.suite.title or self.suite.name
+
+    @property
     def metric(self) -> str:
-        """The main metric: by its own row, tables and bars are made."""
-        return next((run.metric for run in self.runs if run.metric), "metric")
+        """The main metric, the first that is judged: tables and bars are made of it."""
+        return next(iter(self.metrics), "metric")
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """What is judged."""
-        return metrics_of(self.suite, self.runs)
+        return metrics_of(self.suite.metrics, self.runs)
 
     @property
     def arms(self) -> list[Arm]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from mtlgrad.compare.metrics import metrics_of
 from mtlgrad.compare.schema import Run
 from mtlgrad.compare.statistics import Pairs, Verdict
 from mtlgrad.compare.statistics.moments import deviation, evened, mean
@@ -73,10 +74,13 @@ METRIC = "metric: "
 """Before the name of a further metric, as a column of the frame."""
 
 
-def table_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> pd.DataFrame:
-    """One line per run, with what is compared."""
+def table_of(runs: Sequence[Run], main: str | None, further: Sequence[str] = ()) -> pd.DataFrame:
+    """One line per run, with what is compared: the main metric as `final` and `best`, and the further ones.
+
+    Every run has the same main metric here, whatever it called its own; a metric that a run does not have is None.
+    """
     columns = ["arm", "label", "seed", "status", "weights", "final", "validation", "best", "before", "after", "step_ms"]
-    columns += [METRIC + name for name in metrics]
+    columns += [METRIC + name for name in further]
     lines = [
         {
             "arm": run.arm,
@@ -84,13 +88,13 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> pd.DataFrame:
             "seed": run.seed,
             "status": run.status,
             "weights": {name: phase.weights_mean for name, phase in run.phases.items() if phase.weights_mean},
-            "final": run.metrics.final[run.metric] if run.metrics else None,
+            "final": run.metrics.final.get(main) if run.metrics and main else None,
             "validation": run.metrics.final_validation if run.metrics else None,
-            "best": run.metrics.best[run.metric] if run.metrics and run.metrics.best else None,
+            "best": run.metrics.best.get(main) if run.metrics and run.metrics.best and main else None,
             "before": run.conflicts.before,
             "after": run.conflicts.after,
             "step_ms": run.step_ms.median if run.step_ms else None,
-            **{METRIC + name: run.metrics.final.get(name) if run.metrics else None for name in metrics},
+            **{METRIC + name: run.metrics.final.get(name) if run.metrics else None for name in further},
         }
         for run in runs
     ]
@@ -118,7 +122,8 @@ def group_notes(suite: Suite, runs: Sequence[Run]) -> list[str]:
 
 def _by_arm_and_label(suite: Suite, runs: Sequence[Run]) -> dict[str, dict[str, pd.DataFrame]]:
     """Arm to label to a frame with one line per seed."""
-    frame = table_of(runs, suite.further)
+    main = next(iter(metrics_of(suite.metrics, runs)), None)
+    frame = table_of(runs, main, suite.further)
     return {
         arm.name: {label: part.set_index("seed") for label, part in frame[frame.arm == arm.name].groupby("label")}
         for arm in suite.arms

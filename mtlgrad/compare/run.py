@@ -187,7 +187,7 @@ def execute(job: Job) -> Run:
 def _trained(job: Job, kind: Any, method: Method, accelerator: Accelerator) -> _Outcome:
     """A problem with phases, through the training loop."""
     problem = make_problem(kind, job.identity.problem_options, name=job.identity.problem)
-    report = Progress(job.live, problem.metric)
+    report = Progress(job.live, job.metrics[0] if job.metrics else problem.metric)
     report(Event(0, problem.total_steps))  # making the data can take a while: the run shows from its start
     history = train(
         problem,

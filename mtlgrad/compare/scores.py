@@ -7,19 +7,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from mtlgrad.compare.metrics import Metric
+from mtlgrad.compare.metrics import Metric, metrics_of
 from mtlgrad.compare.rows import Row
 from mtlgrad.compare.schema import Run
 from mtlgrad.compare.statistics import Verdict, judge
 from mtlgrad.compare.suite import Suite
-
-
-def metrics_of(suite: Suite, runs: Sequence[Run]) -> dict[str, Metric]:
-    """The suite's metrics, the main one first; where it declares none, the problem's main metric, more being better."""
-    main = next((run.metric for run in runs if run.metric), None)
-    if suite.metrics:
-        return dict(suite.metrics)
-    return {} if main is None else {main: Metric(direction="max")}
 
 
 def scores_of(
@@ -56,7 +48,7 @@ def with_verdicts(suite: Suite, rows: Mapping[str, Sequence[Row]], runs: Sequenc
     Asked about are the methods: not the baseline itself, not references, and not the candidates of a group, for which
     the group's row stands.
     """
-    metrics = metrics_of(suite, runs)
+    metrics = metrics_of(suite.metrics, runs)
     candidates = {label for labels in suite.groups.values() for label in labels}
     asked = dict.fromkeys(
         row.label

@@ -30,8 +30,8 @@ class Tuned:
 
     def cells(self) -> list[str]:
         known = sorted(evened([score for score in self.scores if score is not None]).tolist())
-        spread = known[-1] - known[0] if len(known) > 1 else None
-        found = [rounded(value, spread) for value in (known[-1], median(known), known[0])] if known else ["\u2013"] * 3
+        # each to digits of its own: how far the worst lies off says nothing of how well the best is known
+        found = [rounded(value, None) for value in (known[-1], median(known), known[0])] if known else ["\u2013"] * 3
         return [self.label, self.arm, str(len(self.scores)), str(len(known)), self.chosen, *found]
 
 

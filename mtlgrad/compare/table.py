@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from rich.text import Text
 
 from mtlgrad.compare.beside import HEADINGS as PUBLISHED
 from mtlgrad.compare.beside import Beside, published_lines
-from mtlgrad.compare.metrics import rounded
+from mtlgrad.compare.metrics import interval_text, rounded, spread_text
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Difference, Row, Spread, group_notes
 from mtlgrad.compare.schema import Versions
 from mtlgrad.compare.sensitivity import HEADINGS, tuned_rows
-from mtlgrad.compare.sentences import headline, limitations, more, sentence, verdicts_of
+from mtlgrad.compare.sentences import headline, limitations, more, sentence, verdicts_of, word_of
 
 NONE = "\N{EN DASH}"
 HEADING_WIDTH = 10
@@ -47,13 +48,13 @@ def _with_unit(results: Results, name: str) -> str:
     return f"{name} ({metric.unit})" if metric is not None and metric.unit else name
 
 
-def cells(row: Row) -> list[str]:
+def cells(results: Results, row: Row) -> list[str]:
     """One row as text."""
     return [
         _name(row),
         _spread(row.final),
         _difference(row.difference, row.final),
-        _words(row),
+        _words(results, row),
         _conflicts(row),
         NONE if row.step_time is None else f"{row.step_time:.2f}x",
         _runs(row.statuses),
@@ -84,7 +85,7 @@ def show(results: Results, console: Console) -> None:
     for arm in results.arms:
         rows = results.rows[arm.name]
         console.print()
-        console.print(_printed(arm.title, headings(results), rows, cells))
+        console.print(_printed(arm.title, headings(results), rows, partial(cells, results)))
         if results.suite.further:
             console.print()
             console.print(_printed(f"{arm.title}, means at the last step", metric_headings(results), rows, _means))
@@ -97,11 +98,11 @@ def show(results: Results, console: Console) -> None:
 
 def markdown(results: Results, beside: Beside | None = None) -> str:
     """The tables as a Markdown document that can be committed."""
-    parts = [f"# {results.suite.title}", f"**{headline(results)}**", *more(results)]
+    parts = [f"# {results.title}", f"**{headline(results)}**", *more(results)]
     parts.append(results.suite.description.strip())
     for arm in results.arms:
         rows = results.rows[arm.name]
-        parts += [f"## {arm.title}", piped(headings(results), [cells(row) for row in rows])]
+        parts += [f"## {arm.title}", piped(headings(results), [cells(results, row) for row in rows])]
         if results.suite.further:
             head, compared = metric_headings(results), [row for row in rows if row.difference is not None]
             parts += ["At the last step:", piped(head, [metric_cells(row) for row in rows])]
@@ -214,6 +215,11 @@ def notes(results: Results) -> list[str]:
         )
     if any(row.selected for rows in results.rows.values() for row in rows):
         texts.append("A row `group: label` is the candidate of its group with the best validation score.")
+    if any(one.baseline != results.suite.baseline for one in verdicts_of(results)):
+        texts.append(
+            "A verdict that names another row is against that row; all differences in the tables are to "
+            f"{results.suite.baseline}."
+        )
     texts += group_notes(results.suite, results.runs)
     texts += [_version_text(versions) for versions in results.versions]
     if len({one.code for one in results.versions}) > 1:
@@ -235,10 +241,7 @@ def _listed(seeds: Sequence[int]) -> str:
 
 
 def _spread(spread: Spread | None) -> str:
-    if spread is None:
-        return NONE
-    deviation = "" if spread.std is None else f" ± {rounded(spread.std, spread.std) if spread.std else 0}"
-    return f"{rounded(spread.mean, spread.std)}{deviation}"
+    return NONE if spread is None else spread_text(spread.mean, spread.std)
 
 
 def _runs(statuses: Mapping[str, int]) -> str:
@@ -257,21 +260,19 @@ def _difference(difference: Difference | None, of: Spread | None) -> str:
     if difference is None or of is None:
         return NONE
     fewer = "" if difference.n == of.n else f" (n = {difference.n})"
-    if difference.low is None or difference.high is None:
-        return rounded(difference.mean, of.std, signed=True) + fewer
-    half = (difference.high - difference.low) / 2
-    mean, low, high = (
-        rounded(value, half, signed=True) for value in (difference.mean, difference.low, difference.high)
-    )
-    return f"{mean} [{low}, {high}]{fewer}"
+    return interval_text(difference.mean, difference.low, difference.high, of.std) + fewer
 
 
-def _words(row: Row) -> str:
-    """The verdict of the main metric, the first that is judged; of an undecided one, how many seeds it would take."""
+def _words(results: Results, row: Row) -> str:
+    """The verdict of the main metric, the first that is judged; of an undecided one, how many seeds it would take.
+
+    It stands beside the difference to the baseline, so that one against another row says so.
+    """
     if not row.verdicts:
         return NONE
     first = next(iter(row.verdicts.values()))
-    return first.word if first.seeds_to_decide is None else f"{first.word} ({first.seeds_to_decide})"
+    word = word_of(results, first)
+    return word if first.seeds_to_decide is None else f"{word} ({first.seeds_to_decide})"
 
 
 def _conflicts(row: Row) -> str:

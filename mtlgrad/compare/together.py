@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mtlgrad.compare.metrics import rounded
+from mtlgrad.compare.metrics import interval_text
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.scores import scores_of
 from mtlgrad.compare.statistics import (
@@ -22,6 +22,7 @@ from mtlgrad.compare.statistics import (
     probability_of_improvement,
     relative_change,
 )
+from mtlgrad.compare.suite import MethodRow
 
 SINGLE = "single task"
 """The reference made of the single-task runs: on every metric the best that one task by itself reaches."""
@@ -103,12 +104,14 @@ def _relative(scores: pd.DataFrame, label: str, reference: str, metrics: dict[st
 
 
 def _single_task(results: Results) -> pd.DataFrame | None:
-    """The single-task runs as one reference; None where the suite has none."""
+    """The single-task runs that ended well as one reference; None where the suite has none, or an arm lacks them."""
     if SINGLE not in results.suite.controls:
         return None
+    labels = [row.label for row in results.suite.methods if _is_single_task(row)]
     scores = scores_of(results.rows, results.runs, results.metrics, references=True)
-    alone = scores[scores["method"].str.startswith("only ")]
-    if alone.empty:
+    # what a run last measured before it diverged is nothing that one task by itself reaches
+    alone = scores[scores["method"].isin(labels) & (scores["status"] == "ok")]
+    if alone.empty or set(alone["arm"]) != {arm.name for arm in results.arms}:
         return None
     found = []
     for arm, part in alone.groupby("arm", sort=False):
@@ -125,14 +128,17 @@ def _single_task(results: Results) -> pd.DataFrame | None:
     return pd.concat(found, ignore_index=True)
 
 
+def _is_single_task(row: MethodRow) -> bool:
+    """Whether the control made the row: a reference with all the weight on one task. A label alone says nothing."""
+    weights = row.args.get("weights")
+    one_hot = isinstance(weights, list) and sorted(weights) == [0.0] * (len(weights) - 1) + [1.0]
+    return row.role == "reference" and row.label.startswith("only ") and one_hot
+
+
 def _change(change: RelativeChange | None) -> str:
     if change is None:
         return NONE
-    if change.low is None or change.high is None:
-        return rounded(change.percent, None, signed=True)
-    half = (change.high - change.low) / 2
-    numbers = [rounded(value, half, signed=True) for value in (change.percent, change.low, change.high)]
-    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
+    return interval_text(change.percent, change.low, change.high)
 
 
 def _estimate(estimate: Estimate) -> str:

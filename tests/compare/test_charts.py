@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mtlgrad.compare.progress import describe
 from mtlgrad.compare.report.charts import curves, final_bars, step_time_bars
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import rows
@@ -41,3 +42,32 @@ def test_a_bar_of_one_seed_has_no_deviation(suite: Suite) -> None:
     bars = [trace for trace in final_bars(found, found.arms[0]).data if trace.type == "bar"]
     assert bars
     assert not any("\N{PLUS-MINUS SIGN}" in bar.hovertemplate or any(bar.error_x.array) for bar in bars)
+
+
+def test_bars_and_console_print_a_small_metric_to_its_digits(suite: Suite) -> None:
+    values = {"slow": 0.0052, "sum": 0.0031, "GH++ rotation": 0.0021}
+    runs = [run(suite, label, seed, value + 0.0001 * seed) for label, value in values.items() for seed in range(3)]
+    found = results(suite, runs)
+    figure = final_bars(found, found.arms[0])
+    texts = {note.text for note in figure.layout.annotations}
+    assert {"0.00320", "0.00220"} <= texts
+    assert any(text.startswith("slow 0.00530") for text in texts)
+    hovers = [trace.hovertemplate for trace in figure.data]
+    assert any("0.00320 ± 0.00010 (n = 3)" in hover for hover in hovers)
+    dots = [trace for trace in figure.data if trace.type == "scatter"]
+    assert [text for _, text in dots[0].customdata] == ["0.00310", "0.00320", "0.00330"]
+    assert "accuracy 0.003100  (" in describe(runs[3])
+
+
+def test_the_console_names_the_metric_that_is_judged(suite: Suite) -> None:
+    assert "loss 40.00  (" in describe(run(suite, "sum", 0, 60.0), "loss")
+    assert "no result  (" in describe(run(suite, "sum", 0, 60.0), "speed")
+
+
+def test_short_steps_and_long_labels_have_room(suite: Suite) -> None:
+    runs = [run(suite, label, seed, 123456.789, ms=0.0123) for label in ("sum", "GH++ rotation") for seed in range(2)]
+    found = results(suite, runs)
+    arm = found.arms[0]
+    assert step_time_bars(found, arm).data[0].customdata[0] == "0.01230"
+    short = results(suite, [run(suite, "sum", 0, 6.0)])
+    assert final_bars(found, arm).layout.margin.r > final_bars(short, arm).layout.margin.r

@@ -211,3 +211,19 @@ def test_a_metric_that_is_not_returned_fails_the_run_and_says_which(tmp_path: Pa
     assert isinstance(run, Run)
     assert run.status == "failed"
     assert "metric 'accuracy' is missing" in run.reason
+
+
+def test_a_function_that_logs_another_metric_than_it_returns_has_a_table(tmp_path: Path) -> None:
+    def logs(method: mtlgrad.Method, run: FunctionRun) -> dict[str, float]:
+        run.log(10, {"train loss": 0.1})
+        run.validation(0.9)
+        run.log(20, {"train loss": 0.05})
+        return {"accuracy": 80.0}
+
+    results = compare(logs, methods=["sum"], metrics={"accuracy": "max"}, seeds=1, out=tmp_path, jobs=1, quiet=True)
+    (row,) = results.rows["all"]
+    assert row.final is not None
+    assert (row.final.mean, row.best) == (80.0, None)
+    (run,) = results.runs
+    assert run.metrics is not None
+    assert run.metrics.best is None, "a step without the main metric is nobody's best"

@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 
 import mtlgrad
 from mtlgrad.compare.checkpoints import CheckpointError, save_atomically
-from mtlgrad.compare.history import Decisions, History, Sample
+from mtlgrad.compare.history import Decisions, Evaluation, History, Sample
 from mtlgrad.compare.loop import Event, train
 from mtlgrad.compare.problem import Phase
 from tests.compare.linear import Linear
@@ -369,3 +369,10 @@ class InfiniteSlope(Linear):
 def test_an_infinite_gradient_of_a_finite_loss_is_skipped_for_every_method(method: mtlgrad.Method) -> None:
     history = run(InfiniteSlope(), method)
     assert (history.status, history.skipped) == ("ok", 1)
+
+
+def test_the_best_evaluation_is_among_those_that_hold_the_main_metric() -> None:
+    curve = [Evaluation(1, {"loss": 0.1}, 0.9), Evaluation(2, {"accuracy": 70.0}, 0.5), Evaluation(3, {}, 0.7)]
+    best = History(total_steps=3, metric="accuracy", curve=curve).best
+    assert best is not None
+    assert best.step == 2

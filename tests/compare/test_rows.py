@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
 
+from mtlgrad.compare.report.charts import final_bars
+from mtlgrad.compare.report.page import render
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import eligible, paired_difference, rows, select, spread
 from mtlgrad.compare.suite import Suite
-from mtlgrad.compare.table import markdown, notes, show
+from mtlgrad.compare.table import headings, markdown, notes, show
 from tests.compare.runs import run
 
 finite = st.floats(-1e3, 1e3)
@@ -208,3 +210,46 @@ def test_brackets_in_titles_and_labels_are_text(suite: Suite) -> None:
     text = console.export_text()
     assert "plain [bold]" in text
     assert text.count("[red]sum[/]") == 5, "verdict, heading, row, row of the group, note"
+
+
+def test_the_metric_shown_is_the_first_of_the_suite_whatever_a_run_calls_its_own(suite: Suite) -> None:
+    suite = Suite.model_validate({**dict(suite), "metrics": {"loss": "min"}})
+    runs = [run(suite, label, seed, 60.0 + seed) for label in ("sum", "GH++ rotation") for seed in range(4)]
+    runs = [one.model_copy(update={"metric": "loss"}) if one.seed > 1 else one for one in runs]  # the rest: accuracy
+    found = Results(suite, tuple(runs), 0, rows(suite, runs))
+    assert found.metric == "loss"
+    assert headings(found)[1] == "final loss"
+    row = found.rows["plain"][0]
+    assert row.final == spread(pd.Series([40.0, 39.0, 38.0, 37.0]))
+    assert row.best is None, "of these runs only the accuracy at the best validation is known"
+    bars = final_bars(found, found.arms[0])
+    assert {value for trace in bars.data if trace.type == "scatter" for value in trace.x} == {40.0, 39.0, 38.0, 37.0}
+
+
+def test_a_metric_that_no_run_has_is_shown_as_missing(suite: Suite) -> None:
+    suite = Suite.model_validate({**dict(suite), "metrics": {"acuracy": "max"}})
+    runs = [run(suite, "sum", seed, 60.0) for seed in range(2)]
+    found = Results(suite, tuple(runs), 0, rows(suite, runs))
+    assert headings(found)[1] == "final acuracy"
+    assert found.rows["plain"][0].final is None
+    assert "| sum | \N{EN DASH} | \N{EN DASH} |" in markdown(found)
+    assert render(found)
+
+
+def test_a_run_whose_best_step_has_no_main_metric_has_a_row(suite: Suite) -> None:
+    one = run(suite, "sum", 0, 60.0)
+    assert one.metrics is not None
+    older = one.model_copy(update={"metrics": one.metrics.model_copy(update={"best": {"train loss": 0.1}})})
+    (row, *_) = rows(suite, [older])["plain"]
+    assert row.final is not None
+    assert row.best is None
+
+
+def test_a_comparison_without_a_title_is_headed_by_its_name(suite: Suite) -> None:
+    suite = suite.model_copy(update={"title": ""})
+    runs = [run(suite, "sum", 0, 60.0)]
+    found = Results(suite, tuple(runs), 0, rows(suite, runs))
+    assert markdown(found).startswith("# small\n")
+    page = render(found)
+    assert "<h1>small</h1>" in page
+    assert "<title>small</title>" in page

@@ -117,3 +117,85 @@ def test_published_figures_stand_beside_rows_that_have_one(suite: Suite) -> None
     assert markdown(found, lambda one: float(one.seed)).count("published") == 0, "one figure for all seeds, or none"
     assert "Beside published figures" in render(found, lambda one: 91.4)
     assert "Beside published figures" not in render(found)
+
+
+def test_a_published_figure_stands_beside_no_other_metric(suite: Suite) -> None:
+    from mtlgrad.compare.beside import published_lines
+
+    other = results(suite, runs_of(suite, SCORES), metrics={"loss": "min"})
+    assert published_lines(other, lambda one: 91.4) == [], "the figure is one of accuracy"
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e20])
+def test_very_small_and_very_large_losses_print_to_their_digits(suite: Suite, scale: float) -> None:
+    from mtlgrad.compare.table import cells
+
+    def at_scale(one: Run) -> Run:
+        assert one.metrics is not None
+        value = one.metrics.final["accuracy"]
+        assert value is not None
+        return one.model_copy(update={"metrics": one.metrics.model_copy(update={"final": {"loss": value * scale}})})
+
+    runs = [at_scale(one) for one in runs_of(suite, {"sum": [1.0, 1.1, 1.2], "GH++ rotation": [2.0, 2.13, 2.26]})]
+    found = results(suite, runs, metrics={"loss": "min"})
+    power = f"e{int(np.log10(scale))}".replace("-", "\N{MINUS SIGN}")
+    row = next(row for row in found.rows["plain"] if row.label == "GH++ rotation")
+    assert cells(found, row)[1:3] == [f"2.13{power} ± 0.13{power}", f"+1.030{power} [+0.955{power}, +1.105{power}]"]
+    assert sentence(found, row) == f"GH++ rotation: worse, +1.030{power} [+0.955{power}, +1.105{power}] loss."
+
+
+def with_single_tasks(suite: Suite, *more: dict[str, object]) -> Suite:
+    def only(name: str, weights: list[float]) -> dict[str, object]:
+        return {"label": f"only {name}", "method": "fixed", "args": {"weights": weights}, "role": "reference"}
+
+    rows_of = [{"label": "sum", "method": "sum"}, {"label": "GH", "method": "gh"}]
+    rows_of += [only("a", [1.0, 0.0]), only("b", [0.0, 1.0]), *more]
+    return Suite.model_validate({**dict(suite), "controls": ["single task"], "methods": rows_of})
+
+
+def changes(found: Results) -> dict[str, str]:
+    table = together(found)
+    assert table is not None
+    return {line[0]: line[1] for line in table.lines}
+
+
+def test_single_task_runs_that_diverged_are_no_reference(suite: Suite) -> None:
+    suite = with_single_tasks(suite)
+    scores = {"sum": [80.0, 81.0, 82.0], "GH": [85.0, 85.0, 85.5], "only b": [80.0, 80.0, 80.0]}
+    runs = runs_of(suite, scores)
+    diverged = [run(suite, "only a", seed, 95.0, status="diverged") for seed in range(3)]
+    found = results(suite, runs + diverged)
+    table = together(found)
+    assert table is not None
+    assert table.reference == "single task"
+    assert changes(found)["sum"].startswith("+1."), "against 80 of only b, not 95 of a run that diverged"
+    one = [run(suite, "only b", seed, 95.0, status="diverged" if seed == 2 else "ok") for seed in range(3)]
+    partly = together(results(suite, [each for each in runs if each.label != "only b"] + one))
+    assert partly is not None
+    assert partly.reference == "single task"
+    none = together(results(suite, [each for each in runs if each.label != "only b"] + diverged))
+    assert none is not None
+    assert none.reference == "sum", "without a single-task run that ended well there is no such reference"
+
+
+@pytest.mark.parametrize("role", ["method", "reference"])
+def test_a_method_that_is_called_only_something_is_no_single_task_reference(suite: Suite, role: str) -> None:
+    suite = with_single_tasks(suite, {"label": "only heads", "method": "gh", "role": role})
+    scores = {"sum": [80.0, 81.0], "GH": [84.0, 85.0], "only a": [79.0, 79.0], "only b": [80.0, 80.0]}
+    own = {"only heads": [99.0, 99.5]}
+    alone = changes(results(suite, runs_of(suite, scores)))
+    assert changes(results(suite, runs_of(suite, scores | own)))["sum"] == alone["sum"]
+    without = {label: values for label, values in scores.items() if not label.startswith("only")}
+    table = together(results(suite, runs_of(suite, without | own)))
+    assert table is not None
+    assert table.reference == "sum"
+
+
+def test_an_arm_without_a_good_single_task_run_leaves_the_baseline_as_reference(suite: Suite) -> None:
+    suite = with_single_tasks(suite)
+    runs = runs_of(suite, {"sum": [80.0, 81.0], "GH": [84.0, 85.5], "only a": [79.0, 79.0], "only b": [80.0, 80.0]})
+    elsewhere = [one.model_copy(update={"arm": "biased"}) for one in runs if not one.label.startswith("only")]
+    table = together(results(suite, runs + elsewhere))
+    assert table is not None
+    assert table.reference == "sum"
+    assert table.lines[1][1] != "\N{EN DASH}"

@@ -16,6 +16,7 @@ from benchmarks.__main__ import main
 from mtlgrad.compare.controls import CONTROLS, SumOfGradients, equal_time, frozen
 from mtlgrad.compare.results import load_results
 from mtlgrad.compare.schema import Run, read_run
+from mtlgrad.compare.sensitivity import Tuned
 from mtlgrad.compare.suite import Suite, SuiteError, load
 from mtlgrad.compare.tuning import LearningRate, Tuning, best_of, trials_of
 
@@ -248,3 +249,10 @@ def test_every_control_can_be_asked_for_by_its_word() -> None:
     tuning = {"trials": 2, "seeds": [9], "learning_rate": {"option": "lr", "low": 0.1, "high": 1.0}}
     suite = Suite.model_validate({**plain, **rows, "tuning": tuning, "controls": list(CONTROLS)})
     assert len(suite.controls) == 6
+
+
+def test_the_table_of_tuning_has_four_digits_of_every_score_however_far_apart_they_are() -> None:
+    cells = Tuned("sum", "all", [-0.0421, None, -0.35, -51234.0], "lr = 0.1").cells()
+    assert cells[2:4] == ["4", "3"]
+    assert [cell.replace("\N{MINUS SIGN}", "-") for cell in cells[5:]] == ["-0.04210", "-0.3500", "-51234"]
+    assert Tuned("sum", "all", [None], "none").cells()[5:] == ["\N{EN DASH}"] * 3

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from mtlgrad.compare.metrics import rounded, spread_text
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Row
 from mtlgrad.compare.schema import PhaseSamples, Run
@@ -26,6 +27,7 @@ CANDIDATE = "#b9a27c"
 BINS = 41
 ROW_PX = 30
 LEGEND_PX = 29
+LETTER_PX = 8
 FEW = 6
 """So many bands may lie over each other before they must be fainter."""
 
@@ -48,7 +50,6 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
     for row in rows:
         assert row.final is not None
         name, hue = _name(row), hues[row.selected or row.label]
-        spread = "" if row.final.std is None else f" ± {row.final.std:.2f}"
         figure.add_bar(
             y=[name],
             x=[row.final.mean],
@@ -56,18 +57,21 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
             marker_color=hue,
             marker_opacity=0.85,
             error_x={"type": "data", "array": [row.final.std or 0.0], "thickness": 1.4, "width": 4, "color": "#5d636e"},
-            hovertemplate=f"{name}<br>%{{x:.2f}}{spread} (n = {row.final.n})<extra></extra>",
+            hovertemplate=f"{name}<br>{spread_text(row.final.mean, row.final.std)} (n = {row.final.n})<extra></extra>",
         )
-        seeds = [run for run in _runs(results, arm, row) if run.status == "ok" and run.metrics]
+        seeds = [
+            (run.seed, value)
+            for run in _runs(results, arm, row)
+            if run.status == "ok" and run.metrics and (value := run.metrics.final.get(results.metric)) is not None
+        ]
         figure.add_scatter(
             y=[name] * len(seeds),
-            x=[run.metrics.final[run.metric] for run in seeds if run.metrics],
+            x=[value for _, value in seeds],
             mode="markers",
             marker={"color": hue, "size": 5, "line": {"color": "white", "width": 1}},
-            customdata=[run.seed for run in seeds],
-            hovertemplate=f"{name}, seed %{{customdata}}<br>%{{x:.2f}}<extra></extra>",
+            customdata=[(seed, rounded(value, row.final.std)) for seed, value in seeds],
+            hovertemplate=f"{name}, seed %{{customdata[0]}}<br>%{{customdata[1]}}<extra></extra>",
         )
-        _label_right(figure, name, f"{row.final.mean:.1f}")
     for row in results.rows[arm.name]:
         if row.role == "reference" and row.final is not None:
             figure.add_vline(x=row.final.mean, line={"dash": "dash", "width": 1.5, "color": NEUTRAL})
@@ -76,10 +80,11 @@ def final_bars(results: Results, arm: Arm) -> go.Figure:
                 y=1,
                 yref="paper",
                 yanchor="bottom",
-                text=f"{row.label} {row.final.mean:.1f}",
+                text=f"{row.label} {rounded(row.final.mean, row.final.std)}",
                 showarrow=False,
             )
-    return _bar_chart(figure, f"final {results.metric}", bars=len(rows))
+    labels = {_name(row): rounded(row.final.mean, row.final.std) for row in rows if row.final is not None}
+    return _bar_chart(figure, f"final {results.metric}", labels)
 
 
 def step_time_bars(results: Results, arm: Arm) -> go.Figure:
@@ -93,14 +98,13 @@ def step_time_bars(results: Results, arm: Arm) -> go.Figure:
             orientation="h",
             marker_color=[hues[row.selected or row.label] for row in rows],
             marker_opacity=0.85,
-            customdata=[row.step_ms for row in rows],
-            hovertemplate="%{y}<br>%{customdata:.1f} ms a step<extra></extra>",
+            customdata=["" if row.step_ms is None else rounded(row.step_ms, None) for row in rows],
+            hovertemplate="%{y}<br>%{customdata} ms a step<extra></extra>",
         )
     )
-    for row in rows:
-        _label_right(figure, _name(row), "" if row.step_time is None else f"{row.step_time:.2f}x")
     figure.add_vline(x=1, line={"dash": "dash", "width": 1.5, "color": NEUTRAL})
-    return _bar_chart(figure, f"step time / {results.suite.baseline}", bars=len(rows))
+    labels = {_name(row): "" if row.step_time is None else f"{row.step_time:.2f}x" for row in rows}
+    return _bar_chart(figure, f"step time / {results.suite.baseline}", labels)
 
 
 def _barred(results: Results, arm: Arm) -> list[Row]:
@@ -108,12 +112,19 @@ def _barred(results: Results, arm: Arm) -> list[Row]:
     return [row for row in results.rows[arm.name] if row.role != "reference" and row.final is not None]
 
 
-def _bar_chart(figure: go.Figure, title: str, *, bars: int) -> go.Figure:
-    """One layout for both bar charts, which stand side by side."""
+def _bar_chart(figure: go.Figure, title: str, labels: Mapping[str, str]) -> go.Figure:
+    """One layout for both bar charts, which stand side by side: a label for each bar, in order, from top to bottom.
+
+    Labels stand in the right margin, where no bar or line covers them.
+    """
+    bars = len(labels)
+    for name, text in labels.items():
+        figure.add_annotation(y=name, x=1.0, xref="paper", xanchor="left", xshift=6, text=text, showarrow=False)
+    right = max(50, 12 + LETTER_PX * max(map(len, labels.values()), default=0))
     return figure.update_layout(
         showlegend=False,
         height=ROW_PX * bars + 90,
-        margin={"l": 10, "r": 50, "t": 30, "b": 40},
+        margin={"l": 10, "r": right, "t": 30, "b": 40},
         bargap=0.3,
         xaxis={"title": title, "rangemode": "tozero"},
         # from top to bottom; left to itself, the axis leaves room for the dots of one chart only
@@ -217,11 +228,6 @@ def inner_products(results: Results, arm: Arm, row: Row) -> tuple[str, go.Figure
     # A product of exactly orthogonal gradients is a rounding error of either sign.
     changed = f" → {100 * (after < -1e-6 * edge).mean():.0f} %" if after.size else ""
     return f"{negative}{changed}", figure
-
-
-def _label_right(figure: go.Figure, y: str, text: str) -> None:
-    """A number in the right margin, where no bar or line covers it."""
-    figure.add_annotation(y=y, x=1.0, xref="paper", xanchor="left", xshift=6, text=text, showarrow=False)
 
 
 def _numbers(phases: Sequence[PhaseSamples], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:

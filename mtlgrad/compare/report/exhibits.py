@@ -99,7 +99,7 @@ def _panel(exhibit: Mapping[str, Any], *, legend: bool) -> list[go.Contour | go.
                 colorscale=((0, LEVELS), (1, LEVELS)),
                 line_width=0.8,
                 showscale=False,
-                hovertemplate=f"{contours['of']} = %{{z:.2f}}<extra></extra>",
+                hovertemplate=f"{contours['of']} = %{{z:.4g}}<extra></extra>",
             )
         )
     x, y = zip(*exhibit["front"], strict=True)
@@ -138,7 +138,7 @@ def _panel(exhibit: Mapping[str, Any], *, legend: bool) -> list[go.Contour | go.
                     "line": {"color": colour, "width": 2},
                     "opacity": 1,
                 },
-                hovertemplate=f"{name}<br>(%{{x:.2f}}, %{{y:.2f}})<extra></extra>",
+                hovertemplate=f"{name}<br>(%{{x:.4g}}, %{{y:.4g}})<extra></extra>",
             )
         )
     return traces

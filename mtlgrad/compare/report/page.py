@@ -50,6 +50,7 @@ def render(results: Results, beside: Beside | None = None) -> str:
     environment.filters["marked"] = _marked
     return environment.get_template("report.html").render(
         suite=results.suite,
+        title=results.title,
         headline=headline(results),
         more=more(results),
         limitations=limitations(results),
@@ -112,7 +113,7 @@ def _arm(results: Results, arm: Arm) -> dict[str, Any]:
         "options": ", ".join(f"{key} = {value}" for key, value in options.items()),
         "rows": [
             {
-                "cells": cells(row),
+                "cells": cells(results, row),
                 "metrics": metric_cells(row),
                 "differences": metric_difference_cells(row),
                 "row": row,
