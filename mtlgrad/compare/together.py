@@ -21,6 +21,7 @@ from mtlgrad.compare.statistics import (
     normalised,
     probability_of_improvement,
     relative_change,
+    without_gaps,
 )
 from mtlgrad.compare.suite import MethodRow
 
@@ -37,6 +38,8 @@ class Together:
     headings: list[str]
     lines: list[list[str]]
     ranks: Ranks
+    gaps: dict[str, int]
+    """Methods without a rank, and how many results they lack."""
 
     @property
     def note(self) -> str:
@@ -51,6 +54,10 @@ class Together:
             f"al. 2019). Mean rank: over {self.ranks.blocks} pairs of arm and seed, 1 is best{apart}{test}. "
             "Interquartile mean: of scores from 0, the worst run of an arm, to 1, the best, with a stratified "
             "bootstrap. Beats the baseline: how often a run of the method is better than one of the baseline."
+            + "".join(
+                f" {method} has no result of {count} of its runs: it is left out of ranks, means and shares."
+                for method, count in self.gaps.items()
+            )
         )
 
 
@@ -66,13 +73,14 @@ def together(results: Results) -> Together | None:
     reference = baseline if single is None else SINGLE
     against = scores if single is None else pd.concat([scores, single], ignore_index=True)
     # how a method did on each metric, side by side: one column for each metric of each arm
-    parts = [normalised(scores, name, direction) for name, direction in metrics.items()]
-    ranks = mean_ranks(block_ranks(scores[scores["method"].isin(list(rows))], metrics))
+    whole_rows, gaps = without_gaps(scores[scores["method"].isin(list(rows))], metrics)
+    parts = [normalised(whole_rows, name, direction) for name, direction in metrics.items()] if len(whole_rows) else []
+    ranks = mean_ranks(block_ranks(whole_rows, metrics)) if len(whole_rows) else Ranks({}, 0, None, None)
     lines = []
     for label in rows:
         values = [part[label] for part in parts if label in part]
         base = [part[baseline] for part in parts if baseline in part]
-        whole = len(values) == len(base) == len(parts)
+        whole = len(values) == len(parts) > 0
         lines.append(
             [
                 label,
@@ -80,12 +88,12 @@ def together(results: Results) -> Together | None:
                 NONE if label not in ranks.mean else f"{ranks.mean[label]:.2f}",
                 _estimate(interquartile_mean(_columns(values))) if whole else NONE,
                 _estimate(probability_of_improvement(_columns(values), _columns(base)))
-                if whole and label != baseline
+                if whole and len(base) == len(parts) and label != baseline
                 else NONE,
             ]
         )
     headings = ["method", f"relative change to {reference}, % [95 %]", "mean rank", "interquartile mean [95 %]"]
-    return Together(reference, [*headings, f"beats {baseline} [95 %]"], lines, ranks)
+    return Together(reference, [*headings, f"beats {baseline} [95 %]"], lines, ranks, gaps)
 
 
 def _columns(values: list[np.ndarray]) -> np.ndarray:
@@ -99,7 +107,7 @@ def _relative(scores: pd.DataFrame, label: str, reference: str, metrics: dict[st
         return None
     try:
         return relative_change(scores, label, reference, metrics)
-    except ValueError:  # a reference of zero: relative to it there is no change
+    except ValueError:  # a reference that may be zero: relative to it there is no change
         return None
 
 
@@ -138,7 +146,8 @@ def _is_single_task(row: MethodRow) -> bool:
 def _change(change: RelativeChange | None) -> str:
     if change is None:
         return NONE
-    return interval_text(change.percent, change.low, change.high)
+    fewer = f" (n = {change.seeds})" if change.left_out else ""
+    return interval_text(change.percent, change.low, change.high) + fewer
 
 
 def _estimate(estimate: Estimate) -> str:

@@ -27,6 +27,7 @@ def runs_of(suite: Suite, scores: dict[str, list[float]]) -> list[Run]:
 
 
 TWO = {"metrics": {"accuracy": {"direction": "max", "unit": "%", "margin": 1.0}, "loss": "min"}}
+FAILED = {"status": "failed", "reason": "a full disk", "metrics": None}
 SCORES = {"sum": [60.0, 61.0, 59.0], "GH++ rotation": [72.1, 72.9, 71.0], "fixed 0.5 / 1.5": [50.0, 51.5, 49.0]}
 
 
@@ -43,6 +44,21 @@ def test_the_table_of_all_metrics_is_the_formulas_on_the_runs(suite: Suite) -> N
     assert lines["fixed 0.5 / 1.5"][3].startswith("0.00")
     assert lines["sum"][0] == lines["sum"][3] == "\N{EN DASH}"
     assert "Maninis" in found.note
+
+
+def test_a_method_that_fails_costs_the_others_no_rank_and_is_named(suite: Suite) -> None:
+    runs = runs_of(suite, SCORES)
+    failed = [one if one.label != "GH++ rotation" or one.seed != 1 else one.model_copy(update=FAILED) for one in runs]
+    found, whole = together(results(suite, failed, **TWO)), together(results(suite, runs, **TWO))
+    assert found is not None
+    assert whole is not None
+    lines = {line[0]: line[1:] for line in found.lines}
+    assert lines["GH++ rotation"][1:] == ["\N{EN DASH}"] * 3
+    assert lines["GH++ rotation"][0].endswith("(n = 2)")
+    assert "GH++ rotation has no result of 1 of its runs" in found.note
+    beats = {line[0]: line[-1] for line in whole.lines}
+    assert lines["fixed 0.5 / 1.5"][-1] == beats["fixed 0.5 / 1.5"]
+    assert found.ranks.blocks == 3
 
 
 def test_one_method_alone_has_no_table(suite: Suite) -> None:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from mtlgrad.compare.report.charts import colours
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.scores import scores_of
-from mtlgrad.compare.statistics import normalised, profiles
+from mtlgrad.compare.statistics import normalised, profiles, without_gaps
 
 
 def performance_profiles(results: Results) -> go.Figure | None:
@@ -19,8 +19,9 @@ def performance_profiles(results: Results) -> go.Figure | None:
     rows = {
         row.label: row for found in results.rows.values() for row in found if row.role not in ("reference", "default")
     }
-    scores = normalised(scores_of(results.rows, results.runs, results.metrics), name, metric.direction)
-    shown = {label: values for label, values in scores.items() if label in rows}
+    known = scores_of(results.rows, results.runs, results.metrics)
+    whole, _ = without_gaps(known[known["method"].isin(list(rows))], {name: metric.direction})
+    shown = normalised(whole, name, metric.direction) if len(whole) else {}
     if not shown:
         return None
     thresholds, curves = profiles(shown)
