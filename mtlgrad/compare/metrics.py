@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from mtlgrad.compare.labels import did_you_mean
 
 
 class Metric(BaseModel):
@@ -28,6 +31,18 @@ def _from_word(value: Any) -> Any:
 
 Metrics = dict[str, Annotated[Metric, BeforeValidator(_from_word)]]
 """By name; the first one is the main metric."""
+
+
+def check_given(metrics: Iterable[str], given: Iterable[str], who: str) -> None:
+    """ValueError unless every metric is among those that `who` gives.
+
+    >>> check_given(["loss"], ["loss", "accuracy"], "train")
+    """
+    known = list(given)
+    missing = next((name for name in metrics if name not in known), None)
+    if missing is not None:
+        hint = did_you_mean(missing, known)
+        raise ValueError(f"{who} gives {', '.join(known)}; metric {missing!r} is missing{hint}")
 
 
 def rounded(value: float, spread: float | None, *, signed: bool = False) -> str:
