@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from mtlgrad.compare.metrics import rounded
+from mtlgrad.compare.missing import unsettled, untuned_baseline
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Row
 from mtlgrad.compare.statistics import Verdict, Word
@@ -26,7 +27,8 @@ def headline(results: Results) -> str:
     """The whole comparison in one line."""
     found = verdicts_of(results)
     if not found:
-        return f"Nothing is compared with {results.suite.baseline} yet: no other method has runs beside it."
+        untuned = untuned_baseline(results)
+        return untuned or f"Nothing is compared with {results.suite.baseline} yet: no other method has runs beside it."
     counts = _count(len(found), "comparison")
     asked = f"{counts} with {results.suite.baseline}, {_seeds(found)}"
     by_word = {word: [one for one in found if one.word == word] for word in WORDS}
@@ -139,9 +141,9 @@ def limitations(results: Results) -> list[str]:
             "Nothing was tuned: one learning rate and the default hyperparameters serve every method. A method may "
             "lead only because they suit it."
         )
-    missing = [text for name, text in SETTLED.items() if name not in suite.controls]
-    if missing:
-        texts.append(f"It has no control for: {'; '.join(missing)}.")
+    without = {*SETTLED} - {*suite.controls} | unsettled(results)
+    if without:
+        texts.append(f"It has no control for: {'; '.join(text for name, text in SETTLED.items() if name in without)}.")
     if not any(run.metrics and run.metrics.final_validation is not None for run in results.runs):
         texts.append("The problem gives no validation score, so no step or hyperparameter could be chosen fairly.")
     if len({run.versions.code for run in results.runs}) > 1:

@@ -16,6 +16,7 @@ from rich.text import Text
 from mtlgrad.compare.beside import HEADINGS as PUBLISHED
 from mtlgrad.compare.beside import Beside, published_lines
 from mtlgrad.compare.metrics import rounded
+from mtlgrad.compare.missing import missing
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Difference, Row, Spread, group_notes
 from mtlgrad.compare.schema import Versions
@@ -214,7 +215,7 @@ def notes(results: Results) -> list[str]:
         )
     if any(row.selected for rows in results.rows.values() for row in rows):
         texts.append("A row `group: label` is the candidate of its group with the best validation score.")
-    texts += group_notes(results.suite, results.runs)
+    texts += group_notes(results.suite, results.runs) + missing(results)
     texts += [_version_text(versions) for versions in results.versions]
     if len({one.code for one in results.versions}) > 1:
         texts.append("Attention: these runs were made by more than one version of the code.")
