@@ -92,7 +92,7 @@ def carry_out(
         raise SuiteError(str(error)) from error
     check(jobs_for(chosen))  # the rows that are written, before others are made of them
     jobs = jobs_for(unfold(chosen, read(), whole.seeds))
-    check(jobs)
+    check([job for job in jobs if job.identity.label not in chosen.labels])
     versions(jobs[0].source)  # of the code that is loaded, not of what the tree holds by the end
     others = of_other_settings(folder, whole)
     if others and not overwrite:

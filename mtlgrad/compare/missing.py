@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mtlgrad.compare.controls import STEPS, unread
+from mtlgrad.compare.controls import STEPS, tasks_of, unread
 from mtlgrad.compare.labels import TUNED, WEIGHTS, alone, at_equal_time, did_you_mean
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import Run
@@ -19,7 +19,7 @@ NAMED = 4
 def missing(results: Results) -> list[str]:
     """A sentence for each thing that is not there."""
     late = [text for control in LATE if (text := _waits(results, control) or _not_shorter(results, control))]
-    return [*_metrics(results), *_untuned(results), *late]
+    return [*_metrics(results), *_untuned(results), *_of_unknown_tasks(results), *late]
 
 
 LATE = ("frozen", "equal time")
@@ -77,11 +77,11 @@ def _untuned(results: Results) -> list[str]:
         for arm in results.arms
         if suite.cell(arm.name, suite.baseline) is None
     ]
-    texts += [
-        f"No row `{TUNED.format(one.label)}` in {one.arm}: {one.why_none}."
-        for one in tuned_rows(results)
-        if one.why_none and TUNED.format(one.label) != suite.baseline
-    ]
+    alike = (WEIGHTS, alone("")) if "single task" in suite.controls else (WEIGHTS,)  # they exist tuned only
+    for one in tuned_rows(results):
+        label = one.label if one.label.startswith(alike) else TUNED.format(one.label)
+        if one.why_none and label != suite.baseline:
+            texts.append(f"No row `{label}` in {one.arm}: {one.why_none}.")
     by_hand = [row.label for row in suite.methods if row.group is not None and row.role == "method"]
     if by_hand:
         texts.append(
@@ -94,6 +94,19 @@ def _untuned(results: Results) -> list[str]:
             f"The learning rate was not tuned: the problem never read its option {rate!r}, which had no effect."
         )
     return texts
+
+
+def _of_unknown_tasks(results: Results) -> list[str]:
+    """Controls that need to know the tasks, which the runs of some functions do not tell."""
+    named = [name for name in (WEIGHTS, "single task") if name in results.suite.controls]
+    ended = [run for run in results.runs if run.status != "failed"]
+    if not named or not ended or tasks_of(ended) is not None:
+        return []
+    controls = _listed([f"the control {name!r}" for name in named])
+    return [
+        f"No row of {controls}: no run tells which tasks there are. A function tells it if it makes its balancer "
+        "by `run.balancer`."
+    ]
 
 
 def _waits(results: Results, control: str) -> str:

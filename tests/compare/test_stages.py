@@ -74,6 +74,32 @@ def test_what_cannot_be_tuned_has_no_row_and_this_is_said(tmp_path: Path) -> Non
     assert "No row `gh (tuned)` in all: no trial ended well." in notes(results)
 
 
+def test_weights_that_cannot_be_tuned_are_called_by_their_own_name(tmp_path: Path) -> None:
+    def train(method: Method, run: FunctionRun) -> dict[str, float]:
+        w = torch.nn.Parameter(torch.zeros(2))
+        run.balancer(method, shared=[w]).backward({"a": (w - 1).square().sum(), "b": (w + 1).square().sum()})
+        run.validation(-run.options.get("lr", 0.1))
+        if type(method).__name__ == "Fixed":
+            raise RuntimeError("no constant weights")
+        return {"loss": 1.0 + run.seed}
+
+    tuning = {"trials": 2, "seeds": [100], "learning_rate": RATE}
+    results = compare(train, methods=["sum"], metrics={"loss": "min"}, seeds=1, out=tmp_path, tuning=tuning,
+                      controls=["tuned weights", "single task"], jobs=1, quiet=True)  # fmt: skip
+    assert {text for text in notes(results) if text.startswith("No row")} == {
+        f"No row `{label}` in all: no trial ended well." for label in ("tuned weights", "only a", "only b")
+    }
+    assert any("well-chosen fixed weights" in text and "trained apart" in text for text in limitations(results))
+
+
+def test_controls_that_need_to_know_the_tasks_say_what_they_lack(tmp_path: Path) -> None:
+    results = compare(
+        scored, methods=["sum", "gh"], seeds=1, out=tmp_path, controls=["single task"], jobs=1, quiet=True
+    )
+    assert any("'single task': no run tells which tasks there are" in note for note in notes(results))
+    assert any("whether the tasks are better trained apart" in text for text in limitations(results))
+
+
 def test_a_problem_without_validation_scores_is_not_called_ill(tmp_path: Path) -> None:
     def blind(method: Method, run: FunctionRun) -> dict[str, float]:
         return {"accuracy": 1.0 + run.seed + 0.0 * run.options.get("lr", 0.0)}
