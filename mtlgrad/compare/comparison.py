@@ -15,15 +15,17 @@ from rich.console import Console
 
 from mtlgrad import Method
 from mtlgrad.compare.beside import Beside
+from mtlgrad.compare.consistency import check_made_labels
 from mtlgrad.compare.environment import versions
 from mtlgrad.compare.leftovers import tidy
 from mtlgrad.compare.progress import display
 from mtlgrad.compare.registry import Registry, located
 from mtlgrad.compare.report.page import write_report
 from mtlgrad.compare.results import load_results, of_other_settings, read_runs, save_suite
+from mtlgrad.compare.rounds import rounds
 from mtlgrad.compare.run import Job, jobs_of
 from mtlgrad.compare.schema import Run, write_atomically
-from mtlgrad.compare.stages import rounds, unfold
+from mtlgrad.compare.stages import unfold
 from mtlgrad.compare.suite import Suite, SuiteError
 from mtlgrad.compare.sweep import SchedulerError, default_jobs, sweep
 from mtlgrad.compare.table import markdown, show, summary
@@ -84,8 +86,13 @@ def carry_out(
     def read() -> list[Run]:
         return [run for run in read_runs(folder) if run is not None]
 
-    jobs = jobs_for(unfold(chosen, read()))
-    check(jobs)
+    try:
+        check_made_labels(whole)
+    except ValueError as error:
+        raise SuiteError(str(error)) from error
+    check(jobs_for(chosen))  # the rows that are written, before others are made of them
+    jobs = jobs_for(unfold(chosen, read(), whole.seeds))
+    check([job for job in jobs if job.identity.label not in chosen.labels])
     versions(jobs[0].source)  # of the code that is loaded, not of what the tree holds by the end
     others = of_other_settings(folder, whole)
     if others and not overwrite:
@@ -106,9 +113,13 @@ def carry_out(
             f"[yellow]{outdated} of those there come from another version of the code: remove them to rerun[/]"
         )
     failed = 0
+    refused = None
     try:
-        for missing in rounds(chosen, read, jobs_for):  # tuning and controls wait for results
+        for missing in rounds(chosen, read, jobs_for, whole.seeds):  # tuning and controls wait for results
             check(missing)
+            refused = None if overwrite else _refusal(missing)
+            if refused is not None:
+                break
             at_once = max(1, min(parallel or default_jobs(), len(missing)))
             todo = [replace(job, jobs=at_once) for job in missing]
             with _terminated_like_interrupted(), display(console, todo) as shown:
@@ -120,8 +131,10 @@ def carry_out(
         return 130
     except SchedulerError as error:
         raise SuiteError(str(error)) from error
-    tidy(jobs_for(unfold(chosen, read())))
+    tidy(jobs_for(unfold(chosen, read(), whole.seeds)))
     publish(folder, whole, console, beside)
+    if refused is not None:
+        raise refused
     if failed:
         print(
             f"{failed} of {len(jobs)} runs failed: their files say why; the same command tries again",
@@ -137,6 +150,19 @@ def check(jobs: list[Job]) -> None:
             job.check()
         except (TypeError, ValueError) as error:
             raise SuiteError(f"{job.identity.label!r} in arm {job.identity.arm!r}: {error}") from error
+
+
+def _refusal(jobs: list[Job]) -> SuiteError | None:
+    """Where finished results would be replaced: settings made from runs are others once the runs are."""
+    replaced = [job for job in jobs if job.holds_another()]
+    if not replaced:
+        return None
+    labels = ", ".join(dict.fromkeys(repr(job.identity.label) for job in replaced))
+    return SuiteError(
+        f"{replaced[0].folder} holds {len(replaced)} finished results of {labels}, whose settings follow from "
+        "runs of other rows and are others by now: choose another folder with --out, give the suite another name, "
+        "or say --overwrite"
+    )
 
 
 def publish(folder: Path, suite: Suite | None, console: Console, beside: Beside | None = None) -> None:

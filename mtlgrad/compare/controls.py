@@ -28,6 +28,9 @@ from mtlgrad.method import Traits
 Control = Literal["tuned weights", "single task", "random weights", "frozen", "noise floor", "equal time"]
 CONTROLS: tuple[str, ...] = get_args(Control)
 
+STEPS = "steps"
+"""The option of a problem that says how long a run is."""
+
 SLOWER = 1.1
 """A method whose step takes up to this many times the baseline's needs no row at equal time."""
 
@@ -67,11 +70,27 @@ def frozen(runs: Sequence[Run]) -> Chosen | None:
 
 
 def equal_time(runs: Sequence[Run], baseline: Sequence[Run]) -> Chosen | None:
-    """As many steps as the method makes in the time of the baseline's run; None where it is no slower."""
+    """As many steps as the method makes in the time of the baseline's run.
+
+    None where it is no slower, and where the problem is a function that never reads its option `steps`.
+    """
     times, base = (
         [run.step_ms.median for run in some if run.status == "ok" and run.step_ms] for some in (runs, baseline)
     )
-    steps = next((run.metrics.final_step for run in baseline if run.status == "ok" and run.metrics), None)
+    steps = next((_asked(run) for run in baseline if run.status == "ok"), None)
     if not times or not base or steps is None or median(times) <= SLOWER * median(base):
         return None
-    return Chosen(options={"steps": max(1, round(steps * median(base) / median(times)))})
+    if any(unread(run, STEPS) for run in (*runs, *baseline)):
+        return None
+    return Chosen(options={STEPS: max(1, round(steps * median(base) / median(times)))})
+
+
+def unread(run: Run, option: str) -> bool:
+    """Whether it is known that the problem, a function, never asked for an option, which thus had no effect."""
+    return run.options_read is not None and option not in run.options_read
+
+
+def _asked(run: Run) -> int | None:
+    """The steps that a run was asked for, in the problem's own measure; where it was asked for none, those it made."""
+    made = None if run.metrics is None else run.metrics.final_step
+    return run.problem_options.get(STEPS, made)

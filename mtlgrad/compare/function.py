@@ -14,6 +14,7 @@ import torch
 from mtlgrad import Balancer, Method, StepRecord, catalog
 from mtlgrad.compare.checkpoints import reading, save_atomically
 from mtlgrad.compare.history import Decisions, Evaluation, History
+from mtlgrad.compare.watched import Watched
 
 DIAGNOSED_EVERY = 10
 """Of the decisions of a Balancer, every so many-th is measured and kept."""
@@ -104,6 +105,7 @@ class FunctionRun:
     def save(self, state: Any) -> None:
         """Put what is needed to go on (anything that torch.save takes), and what was logged, into `checkpoint`."""
         kept = {"state": state, "history": self.history.state_dict(), "decided": dict(self._decided)}
+        kept["read"] = sorted(self.options.read) if isinstance(self.options, Watched) else []
         save_atomically(kept, self.checkpoint)
 
     def load(self) -> Any:
@@ -113,6 +115,8 @@ class FunctionRun:
         with reading(self.checkpoint) as found:
             self.history.__dict__.update(History.from_state(found["history"]).__dict__)
             self._decided = dict(found["decided"])
+            if isinstance(self.options, Watched):  # what was read before the interrupt was read
+                self.options.read.update(found["read"])
             return found["state"]
 
     def keep(self, name: str, record: StepRecord) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from mtlgrad.compare.labels import did_you_mean
 from mtlgrad.compare.schema import Run
 
 
@@ -43,6 +44,18 @@ def metrics_of(declared: Mapping[str, Metric], runs: Sequence[Run]) -> dict[str,
     if declared:
         return dict(declared)
     return {} if main is None else {main: Metric(direction="max")}
+
+
+def check_given(metrics: Iterable[str], given: Iterable[str], who: str) -> None:
+    """ValueError unless every metric is among those that `who` gives.
+
+    >>> check_given(["loss"], ["loss", "accuracy"], "train")
+    """
+    known = list(given)
+    missing = next((name for name in metrics if name not in known), None)
+    if missing is not None:
+        hint = did_you_mean(missing, known)
+        raise ValueError(f"{who} gives {', '.join(known)}; metric {missing!r} is missing{hint}")
 
 
 PLAIN = (1e-6, 1e7)

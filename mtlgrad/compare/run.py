@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,35 +14,28 @@ from accelerate import Accelerator
 from mtlgrad import Method
 from mtlgrad.compare.checkpoints import CheckpointError
 from mtlgrad.compare.claims import claimed
+from mtlgrad.compare.clock import Clock
 from mtlgrad.compare.environment import UNKNOWN_MACHINE, UNKNOWN_VERSIONS, code_digest, machine, versions
 from mtlgrad.compare.fit import check_fit
 from mtlgrad.compare.function import FunctionRun, call
 from mtlgrad.compare.history import History
+from mtlgrad.compare.labels import slug
 from mtlgrad.compare.live import Progress
 from mtlgrad.compare.loop import Event, train
+from mtlgrad.compare.metrics import check_given
 from mtlgrad.compare.problem import Problem
 from mtlgrad.compare.record import nothing_observed, observed, ready
 from mtlgrad.compare.registry import Found, Registry, find_problem, make_method, make_problem
 from mtlgrad.compare.schema import Identity, Run, read_run, write_run
-from mtlgrad.compare.suite import Suite, slug
+from mtlgrad.compare.suite import Suite
 from mtlgrad.compare.telling import UnwrittenError, told, without_folders
+from mtlgrad.compare.watched import Watched
 
 CHECKPOINT_EVERY_S = 30.0
 """What a killed process may lose, a step and an evaluation aside."""
 
 _Outcome = tuple[History, dict[str, Any], list[str], dict[str, Any]]
 """What was observed, exhibits, notes, the problem's options."""
-
-
-class Clock:
-    """When something began and how long it has lasted, whatever is done to the machine's clock meanwhile."""
-
-    def __init__(self) -> None:
-        self.begun = datetime.now(UTC)
-        self._at = time.monotonic()
-
-    def now(self) -> datetime:
-        return self.begun + timedelta(seconds=time.monotonic() - self._at)
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ class Job:
     method: type[Method] | None = None
     """Likewise the class of the method."""
     metrics: tuple[str, ...] = ()
-    """What a function must return, the main metric first."""
+    """What the problem must give, the main metric first."""
 
     @property
     def source(self) -> str:
@@ -99,11 +90,20 @@ class Job:
 
     def found(self) -> Run | None:
         """The valid result of exactly this run, if it is there."""
+        run = self._there()
+        return run if run is not None and run.digest == self.identity.digest else None
+
+    def holds_another(self) -> bool:
+        """Whether a finished result of other settings is in its place."""
+        run = self._there()
+        return run is not None and run.digest != self.identity.digest
+
+    def _there(self) -> Run | None:
         try:
             run = read_run(self.result)
         except (OSError, ValueError):
             return None
-        return run if run.digest == self.identity.digest and run.status != "failed" else None
+        return run if run.status != "failed" else None
 
     def outdated(self) -> bool:
         """Whether the result that is there was made by another version of the code than would run now."""
@@ -169,6 +169,7 @@ def execute(job: Job) -> Run:
             )
         finally:
             accelerator.end_training()
+        settings["options_read"] = sorted(options.read) if isinstance(options, Watched) else None
         settings["all_problem_options"] = ready(options)
         run = _run(job, started, exhibits=exhibits, notes=notes, **observed(history))
     except (Exception, SystemExit) as error:
@@ -188,6 +189,12 @@ def _trained(job: Job, kind: Any, method: Method, accelerator: Accelerator) -> _
     """A problem with phases, through the training loop."""
     problem = make_problem(kind, job.identity.problem_options, name=job.identity.problem)
     report = Progress(job.live, job.metrics[0] if job.metrics else problem.metric)
+
+    def seen(event: Event) -> None:
+        if event.evaluation is not None:  # the first is early enough to lose nothing
+            check_given(job.metrics, event.evaluation.metrics, f"problem {job.identity.problem!r}")
+        report(event)
+
     report(Event(0, problem.total_steps))  # making the data can take a while: the run shows from its start
     history = train(
         problem,
@@ -195,7 +202,7 @@ def _trained(job: Job, kind: Any, method: Method, accelerator: Accelerator) -> _
         seed=job.identity.seed,
         evaluate_every=job.identity.evaluate_every,
         accelerator=accelerator,
-        on_event=report,
+        on_event=seen,
         checkpoint=job.checkpoint,
         checkpoint_every_s=CHECKPOINT_EVERY_S,
     )
@@ -211,7 +218,7 @@ def _called(job: Job, function: Any, method: Method, accelerator: Accelerator) -
     job.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     run = FunctionRun(
         seed=job.identity.seed,
-        options=dict(options),
+        options=Watched(options),
         device=accelerator.device,
         checkpoint=job.checkpoint,
         history=History(total_steps=total, metric=job.metrics[0] if job.metrics else ""),

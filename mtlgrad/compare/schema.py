@@ -175,6 +175,8 @@ class Run(Identity):
     """`problem_options` with the problem's defaults put in; empty where the problem could not be made."""
     all_method_args: dict[str, Any] = {}
     """`method_args` with the method's defaults put in; a method inside is told by its repr."""
+    options_read: list[str] | None = None
+    """Of a problem that is a function: the options that it asked for. None: of a class, or not known."""
     status: Status
     reason: str
     """Why it diverged or failed; empty when ok."""

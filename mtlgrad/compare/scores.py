@@ -58,7 +58,9 @@ def with_verdicts(suite: Suite, rows: Mapping[str, Sequence[Row]], runs: Sequenc
         and suite.baseline not in (row.label, row.selected)
         and row.label not in candidates
     )
-    scores = scores_of(rows, runs, metrics)
+    # where tuning came to no baseline there is nothing to judge by
+    without = [arm.name for arm in suite.arms if suite.cell(arm.name, suite.baseline) is None]
+    scores = scores_of({arm: found for arm, found in rows.items() if arm not in without}, runs, metrics)
     if not asked or not metrics or suite.baseline not in set(scores["method"]):
         return {arm: list(found) for arm, found in rows.items()}
     family = judge(

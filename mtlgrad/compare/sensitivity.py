@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from mtlgrad.compare.labels import TRIAL, TUNED
 from mtlgrad.compare.metrics import rounded
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import Run
-from mtlgrad.compare.stages import TRIAL, TUNED
 from mtlgrad.compare.statistics.moments import evened
-from mtlgrad.compare.tuning import best_of, scores_of_trials
+from mtlgrad.compare.suite import Arm, MethodRow, Suite
+from mtlgrad.compare.tuning import scores_of_trials
 
 HEADINGS = ["method", "arm", "trials", "ended well", "chosen", "best validation", "median", "worst"]
 
@@ -25,14 +26,21 @@ class Tuned:
     arm: str
     scores: list[float | None]
     """The mean validation score of every trial over the tuning seeds; None where one did not end well."""
+    bad: dict[str, int]
+    """How many trials diverged or failed on one of the seeds; a trial that did both counts as failed."""
     chosen: str
-    """The settings with the best score."""
+    """The settings with the best score; empty where none were chosen."""
+    why_none: str
+    """Why none were; else empty."""
 
     def cells(self) -> list[str]:
         known = sorted(evened([score for score in self.scores if score is not None]).tolist())
         # each to digits of its own: how far the worst lies off says nothing of how well the best is known
         found = [rounded(value, None) for value in (known[-1], median(known), known[0])] if known else ["\u2013"] * 3
-        return [self.label, self.arm, str(len(self.scores)), str(len(known)), self.chosen, *found]
+        well = len(self.scores) - sum(self.bad.values())
+        bad = ", ".join(f"{count} {status}" for status, count in self.bad.items() if count)
+        ended = f"{well} ({bad})" if bad else str(well)
+        return [self.label, self.arm, str(len(self.scores)), ended, self.chosen or f"none: {self.why_none}", *found]
 
 
 def tuned_rows(results: Results) -> list[Tuned]:
@@ -45,26 +53,38 @@ def tuned_rows(results: Results) -> list[Tuned]:
         by_cell.setdefault((run.arm, run.label), []).append(run)
     last = TRIAL.format("", tuning.trials)
     bases = [row.label.removesuffix(last) for row in results.suite.methods if row.label.endswith(last)]
+    rows = {row.label: row for row in results.suite.methods}
     found = []
     for arm in results.suite.arms:
         for base in bases:
-            labels = [TRIAL.format(base, k + 1) for k in range(tuning.trials)]
-            runs = [by_cell.get((arm.name, label), []) for label in labels]
+            runs = [by_cell.get((arm.name, TRIAL.format(base, k + 1)), []) for k in range(tuning.trials)]
             if not all(runs):
                 continue
             scores = scores_of_trials(runs)
-            best = best_of(scores)
-            rate = tuning.learning_rate.option
-            chosen = "none: no trial ended well" if best is None else _settings(runs[best][0], rate)
-            label = TUNED.format(base) if TUNED.format(base) in results.suite.labels else base
-            found.append(Tuned(label, arm.name, scores, chosen))
+            statuses = [{run.status for run in some} for some in runs]
+            bad = {
+                "diverged": sum("diverged" in some and "failed" not in some for some in statuses),
+                "failed": sum("failed" in some for some in statuses),
+            }
+            row = rows.get(TUNED.format(base), rows.get(base))
+            if row is not None and row.role != "default" and arm.name in row.chosen:
+                found.append(Tuned(row.label, arm.name, scores, bad, _settings(results.suite, arm, row), ""))
+                continue
+            why = "no trial that ended well has a validation score"
+            if any(len(some) < len(tuning.seeds) for some in runs):
+                why = "a trial has no run on one of its seeds yet"
+            elif sum(bad.values()) == len(runs):
+                why = "no trial ended well"
+            found.append(Tuned(base, arm.name, scores, bad, "", why))
     return found
 
 
-def _settings(run: Run, rate: str) -> str:
+def _settings(suite: Suite, arm: Arm, row: MethodRow) -> str:
     """Learning rate first, then what was searched of the method."""
-    parts = [f"{rate} = {_plain(run.problem_options[rate])}"]
-    return ", ".join(parts + [f"{name} = {_plain(value)}" for name, value in run.method_args.items()])
+    assert suite.tuning is not None
+    chosen, rate = row.chosen[arm.name], suite.tuning.learning_rate.option
+    parts = [f"{rate} = {_plain(chosen.options[rate])}"]
+    return ", ".join(parts + [f"{name} = {_plain(value)}" for name, value in chosen.args.items()])
 
 
 def _plain(value: Any) -> str:

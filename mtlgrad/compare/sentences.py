@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from mtlgrad.compare.metrics import interval_text
+from mtlgrad.compare.missing import unsettled, untuned_baseline
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Row
 from mtlgrad.compare.statistics import Verdict, Word
@@ -26,7 +27,8 @@ def headline(results: Results) -> str:
     """The whole comparison in a few sentences: against the baseline, then what is judged against another row."""
     found, baseline = verdicts_of(results), results.suite.baseline
     if not found:
-        return f"Nothing is compared with {baseline} yet: no other method has runs beside it."
+        untuned = untuned_baseline(results)
+        return untuned or f"Nothing is compared with {baseline} yet: no other method has runs beside it."
     apart = [one for one in found if one.baseline != baseline]
     usual = [one for one in found if one.baseline == baseline]
     parts = [_against_baseline(results, usual) if usual else f"Nothing is compared with {baseline} itself"]
@@ -193,9 +195,9 @@ def limitations(results: Results) -> list[str]:
             "Nothing was tuned: one learning rate and the default hyperparameters serve every method. A method may "
             "lead only because they suit it."
         )
-    missing = [text for name, text in SETTLED.items() if name not in suite.controls]
-    if missing:
-        texts.append(f"It has no control for: {'; '.join(missing)}.")
+    without = {*SETTLED} - {*suite.controls} | unsettled(results)
+    if without:
+        texts.append(f"It has no control for: {'; '.join(text for name, text in SETTLED.items() if name in without)}.")
     if not any(run.metrics and run.metrics.final_validation is not None for run in results.runs):
         texts.append("The problem gives no validation score, so no step or hyperparameter could be chosen fairly.")
     if len({run.versions.code for run in results.runs}) > 1:

@@ -1,4 +1,4 @@
-"""What has to be run next: tuning and controls depend on results, so that a comparison is made in rounds.
+"""Which rows a suite has by now: tuning and controls depend on results, so that a comparison is made in rounds.
 
 `unfold` is a function of the suite and the runs that are there, and gives the suite with every row that can be run by
 now: trials, then what was chosen, then frozen twins and rows at equal time. Nothing else is remembered, so that an
@@ -7,62 +7,51 @@ interrupted comparison goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from pydantic import ValidationError
+
+from mtlgrad import catalog
 from mtlgrad.compare.controls import NOISE_FLOOR, equal_time, frozen, tasks_of
-from mtlgrad.compare.registry import make_method
-from mtlgrad.compare.schema import Identity, Run
-from mtlgrad.compare.suite import MethodRow, Suite
+from mtlgrad.compare.labels import TRIAL, TUNED, WEIGHTS, alone, at_equal_time, frozen_twin
+from mtlgrad.compare.schema import Run
+from mtlgrad.compare.suite import MethodRow, Suite, SuiteError, explain
 from mtlgrad.compare.tuning import Chosen, best_of, scores_of_trials, space_of, trials_of
 from mtlgrad.scalarizers.fixed import Fixed, Mean, Sum
 from mtlgrad.spaces import Simplex
 
-TUNED = "{} (tuned)"
-TRIAL = "{} (trial {})"
-WEIGHTS = "tuned weights"
-"""The control of constant weights, which exists tuned only."""
 
+def unfold(suite: Suite, runs: Sequence[Run], seeds: Sequence[int] | None = None) -> Suite:
+    """The suite with all rows that can be run, given these runs; those of other settings are passed over.
 
-class _Job(Protocol):
-    @property
-    def identity(self) -> Identity: ...
+    Parameters
+    ----------
+    suite:
+        As it is written, or with other seeds.
+    runs:
+        That are there, failed ones among them.
+    seeds:
+        From the runs of which rows such as frozen twins are made: those of the suite as it is written, whatever seeds
+        are asked for now, so that more seeds of a row are runs of the same settings. None: the seeds of `suite`.
 
-    def finished(self) -> bool: ...
-
-
-_J = TypeVar("_J", bound=_Job)
-
-
-def rounds(
-    suite: Suite, read: Callable[[], Iterable[Run]], jobs: Callable[[Suite], Sequence[_J]]
-) -> Iterator[list[_J]]:
-    """The jobs to be made now, again and again until none is left. What failed is not tried twice.
-
-    Arguments: the suite as it is written; `read` gives the runs that are there, `jobs` all jobs of an unfolded suite.
+    Raises
+    ------
+    SuiteError
+        A row cannot be made.
     """
-    tried: set[tuple[str, str, int, str]] = set()
-    while True:
-        todo = []
-        for job in jobs(unfold(suite, list(read()))):
-            key = (job.identity.arm, job.identity.label, job.identity.seed, job.identity.digest)
-            if key not in tried and not job.finished():
-                todo.append(job)
-                tried.add(key)
-        if not todo:
-            return
-        yield todo
-
-
-def unfold(suite: Suite, runs: Sequence[Run]) -> Suite:
-    """The suite with all rows that can be run, given these runs; those of other settings are passed over."""
     current = suite
-    while True:
-        found = _next(suite, [run for run in runs if belongs(run, current)])
-        if found == current:
-            return found
-        current = found
+    try:
+        while True:
+            found = _next(suite, [run for run in runs if belongs(run, current)], seeds or suite.seeds)
+            if found == current:
+                return found
+            current = found
+    except ValidationError as error:
+        raise SuiteError(explain(error)) from error
+    except (TypeError, ValueError) as error:
+        raise SuiteError(str(error)) from error
 
 
 def belongs(run: Run, suite: Suite) -> bool:
@@ -71,22 +60,23 @@ def belongs(run: Run, suite: Suite) -> bool:
     return cell is not None and suite.identity(*cell, run.seed).digest == run.digest
 
 
-def _next(suite: Suite, runs: Sequence[Run]) -> Suite:
+def _next(suite: Suite, runs: Sequence[Run], seeds: Sequence[int]) -> Suite:
     if suite.tuning is None and not suite.controls:
         return suite
-    return _Stage(suite, runs).suite()
+    return _Stage(suite, runs, seeds).suite()
 
 
 class _Stage:
     """One look at a suite and its runs."""
 
-    def __init__(self, suite: Suite, runs: Sequence[Run]) -> None:
+    def __init__(self, suite: Suite, runs: Sequence[Run], seeds: Sequence[int]) -> None:
         self.declared = suite
+        self.seeds = seeds
         self._singles = "single task" in suite.controls
-        self.by_cell: dict[tuple[str, str], list[Run]] = {}
+        self.attempted: dict[tuple[str, str], dict[int, Run]] = {}
+        """By arm and label, then by seed: what ended, and what failed."""
         for run in runs:
-            if run.status != "failed":
-                self.by_cell.setdefault((run.arm, run.label), []).append(run)
+            self.attempted.setdefault((run.arm, run.label), {})[run.seed] = run
 
     def suite(self) -> Suite:
         suite = self.declared
@@ -98,17 +88,17 @@ class _Stage:
             rows = [self._as_default(row) for row in rows if row.label not in self._made()]
             rows += tuned
             compared = [row for row in tuned if row.role != "trial"]
-            if any(row.label == TUNED.format(baseline) for row in tuned):
-                baseline = TUNED.format(baseline)
-        late = self._late([row for row in compared if row.role == "method"], baseline)
-        base = next(row for row in [*compared, *suite.methods] if row.label == baseline)
-        if "noise floor" in suite.controls:  # in everything else it is the baseline, whatever was chosen for that
+            baseline = TUNED.format(baseline)  # even before it is there: nothing is judged against an untuned one
+        base = next((row for row in compared if row.label == baseline), None)
+        late = [] if base is None else self._late([row for row in compared if row.role == "method"], base)
+        if "noise floor" in suite.controls and base is not None:
+            # in everything else it is the baseline, whatever was chosen for that
             update = {"label": "noise floor", "method": NOISE_FLOOR, "role": "control", "group": None}
             late.append(base.model_copy(update=update))
         return Suite.model_validate({**dict(suite), "methods": [*rows, *late], "baseline": baseline})
 
     def _is_tuned(self, row: MethodRow) -> bool:
-        return row.group is None and (row.role in ("method", "control") or row.label in self._made())
+        return self.declared.is_tuned(row) or row.label in self._made()
 
     def _as_default(self, row: MethodRow) -> MethodRow:
         return row.model_copy(update={"role": "default"}) if self._is_tuned(row) else row
@@ -120,7 +110,7 @@ class _Stage:
     def _plain_controls(self) -> list[MethodRow]:
         """Those that depend on no other result, but for the names of the tasks."""
         rows = []
-        for control in self.declared.controls:
+        for control in dict.fromkeys(self.declared.controls):
             if control == "random weights":
                 rows.append(MethodRow(label=control, method="rlw", role="control"))
             elif control == "tuned weights":
@@ -137,7 +127,7 @@ class _Stage:
         tasks = self._tasks()
         return [
             MethodRow(
-                label=f"only {name}"[:60],
+                label=alone(name),
                 method="fixed",
                 args={"weights": [float(k == i) for i in range(len(tasks))]},
                 role="reference",
@@ -147,58 +137,84 @@ class _Stage:
         ]
 
     def _tasks(self) -> list[str]:
-        return tasks_of(list(chain.from_iterable(self.by_cell.values()))) or []
+        runs = chain.from_iterable(cell.values() for cell in self.attempted.values())
+        return tasks_of([run for run in runs if run.status != "failed"]) or []
 
     def _tuned(self, rows: Sequence[MethodRow]) -> list[MethodRow]:
-        """The trials of every row, and the row with what was chosen, in the arms in which all trials have ended."""
+        """The trials of every row, and the row with what was chosen, in the arms in which all trials were made."""
         tuning = self.declared.tuning
         assert tuning is not None
         found = []
         m = len(self._tasks())
+        tuned = {row.label: TUNED.format(row.label) for row in rows if row.label not in self._made()}
         for row in rows:
-            if m == 0 and any(isinstance(space, Simplex) for space in space_of(row.method, row.args).values()):
-                continue  # how many weights there are, a first run will tell
-            trials = trials_of(tuning, row.method, row.args, m)
-            labels = [TRIAL.format(row.label, k + 1) for k in range(len(trials))]
-            found += [self._trial(row, label, one) for label, one in zip(labels, trials, strict=True)]
-            chosen = {arm.name: one for arm in self.declared.arms if (one := self._chosen(arm.name, labels, trials))}
+            trials = self._trials(row, m)
+            if trials is None:
+                continue
+            labels = [TRIAL.format(row.label, k + 1) for k in range(tuning.trials)]
+            found += [self._trial(row, label, {arm: some[k] for arm, some in trials.items()})
+                      for k, label in enumerate(labels)]  # fmt: skip
+            chosen = {arm: one for arm, some in trials.items() if (one := self._chosen(arm, labels, some))}
             if chosen:
-                label = row.label if row.label in self._made() else TUNED.format(row.label)
-                update = {"label": label, "chosen": chosen}
+                against = None if row.against is None else tuned.get(row.against, row.against)
+                update = {
+                    "label": tuned.get(row.label, row.label), "chosen": chosen, "against": against, "group": None
+                }  # fmt: skip
                 found.append(row.model_copy(update=update))
         return found
 
-    def _trial(self, row: MethodRow, label: str, settings: Chosen) -> MethodRow:
+    def _trials(self, row: MethodRow, m: int) -> dict[str, list[Chosen]] | None:
+        """By arm, the settings of every trial; None where a first run must tell how many tasks there are.
+
+        What the row sets itself in an arm is not searched there.
+        """
         assert self.declared.tuning is not None
-        update = {
-            "label": label,
-            "role": "trial",
-            "seeds": self.declared.tuning.seeds,
-            "args": settings.args,
-            "problem_options": {**row.problem_options, **settings.options},
-        }
-        return row.model_copy(update=update)
+        found: dict[str, list[Chosen]] = {}
+        for arm in self.declared.arms:
+            if row.chosen and arm.name not in row.chosen:
+                continue
+            own = row.chosen.get(arm.name, Chosen())
+            args = {**row.args, **own.args}
+            if m == 0 and any(isinstance(space, Simplex) for space in space_of(row.method, args).values()):
+                return None
+            if not row.chosen and found:
+                found[arm.name] = next(iter(found.values()))
+                continue
+            trials = trials_of(self.declared.tuning, row.method, args, m)
+            found[arm.name] = [Chosen(args=one.args, options={**own.options, **one.options}) for one in trials]
+        return found
+
+    def _trial(self, row: MethodRow, label: str, settings: dict[str, Chosen]) -> MethodRow:
+        """The row with what is tried; in arms with settings of their own, that beside them."""
+        assert self.declared.tuning is not None
+        update = {"label": label, "role": "trial", "seeds": self.declared.tuning.seeds, "group": None, "against": None}
+        if row.chosen:
+            return row.model_copy(update={**update, "chosen": settings})
+        one = next(iter(settings.values()))
+        options = {**row.problem_options, **one.options}
+        return row.model_copy(update={**update, "args": one.args, "problem_options": options})
 
     def _chosen(self, arm: str, labels: Sequence[str], trials: Sequence[Chosen]) -> Chosen | None:
+        """The best of the trials that ended well, once all of them were made: one that failed was made, too."""
         assert self.declared.tuning is not None
-        runs = [self._finished(arm, label, self.declared.tuning.seeds) for label in labels]
+        runs = [self._all(arm, label, self.declared.tuning.seeds) for label in labels]
         if any(one is None for one in runs):
             return None
         best = best_of(scores_of_trials([one for one in runs if one is not None]))
         return None if best is None else trials[best]
 
-    def _late(self, rows: Sequence[MethodRow], baseline: str) -> list[MethodRow]:
+    def _late(self, rows: Sequence[MethodRow], base: MethodRow) -> list[MethodRow]:
         """Rows made from the finished runs of other rows."""
         found = []
         for row in rows:
-            if row.label == baseline:
+            if row.label == base.label:
                 continue
-            if "frozen" in self.declared.controls and not _is_constant(row):
+            if "frozen" in self.declared.controls and not is_constant(row):
                 chosen = self._from_runs(row, lambda runs, arm: frozen(runs))
                 if chosen:
                     found.append(
                         MethodRow(
-                            label=f"frozen {row.label}"[:60],
+                            label=frozen_twin(row.label),
                             method="fixed",
                             problem_options=row.problem_options,
                             role="control",
@@ -207,20 +223,17 @@ class _Stage:
                         )
                     )
             if "equal time" in self.declared.controls:
-                chosen = self._from_runs(row, lambda runs, arm: equal_time(runs, self.by_cell.get((arm, baseline), [])))
+                chosen = self._from_runs(row, lambda runs, arm: equal_time(runs, self._finished(arm, base) or []))
                 if chosen:
-                    found.append(
-                        row.model_copy(
-                            update={"label": f"{row.label} (equal time)"[:60], "role": "control", "chosen": chosen}
-                        )
-                    )
+                    update = {"label": at_equal_time(row.label), "role": "control", "chosen": chosen, "group": None}
+                    found.append(row.model_copy(update=update))
         return found
 
     def _from_runs(self, row: MethodRow, make: Callable[[list[Run], str], Chosen | None]) -> dict[str, Chosen]:
         """By arm, what `make` makes of the row's runs, once all seeds are there; beside what was chosen for the row."""
         found = {}
         for arm in self.declared.arms:
-            runs = self._finished(arm.name, row.label, row.seeds or self.declared.seeds)
+            runs = self._finished(arm.name, row)
             made = None if runs is None else make(runs, arm.name)
             if made is not None:
                 known = row.chosen.get(arm.name, Chosen())
@@ -228,13 +241,23 @@ class _Stage:
                 found[arm.name] = Chosen(args=args, options={**known.options, **made.options})
         return found
 
-    def _finished(self, arm: str, label: str, seeds: Sequence[int]) -> list[Run] | None:
-        """The runs of a cell, in the order of the seeds; None unless all are there."""
-        runs = {run.seed: run for run in self.by_cell.get((arm, label), [])}
+    def _finished(self, arm: str, row: MethodRow) -> list[Run] | None:
+        """The runs of a row, in the order of its seeds; None unless all have ended."""
+        runs = self._all(arm, row.label, row.seeds or self.seeds)
+        return None if runs is None or any(run.status == "failed" for run in runs) else runs
+
+    def _all(self, arm: str, label: str, seeds: Sequence[int]) -> list[Run] | None:
+        """The runs of a cell, in the order of the seeds, however they ended; None unless all are there."""
+        runs = self.attempted.get((arm, label), {})
         return [runs[seed] for seed in seeds] if all(seed in runs for seed in seeds) else None
 
 
-def _is_constant(row: MethodRow) -> bool:
-    """Whether the row's weights are the same in every step, so that a frozen twin would be the same run again."""
+def is_constant(row: MethodRow) -> bool:
+    """Whether the row's weights are the same in every step, so that a frozen twin would be the same run again.
+
+    Of methods of one's own, which only their runs can import, it is not known.
+    """
+    if ":" in row.method:
+        return False
     chosen = next((one.args for one in row.chosen.values() if one.args), {})
-    return isinstance(make_method(row.method, {**row.args, **chosen}), Sum | Mean | Fixed)
+    return isinstance(catalog.make(row.method, **{**row.args, **chosen}), Sum | Mean | Fixed)

@@ -5,18 +5,15 @@ The keys of such a file are those of `Suite`, `Arm` and `MethodRow`; docs/suites
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import re
 import tomllib
-import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mtlgrad.compare.consistency import check_consistent, needed
 from mtlgrad.compare.controls import Control
+from mtlgrad.compare.labels import MOST_LETTERS, did_you_mean, slug
 from mtlgrad.compare.likeness import completed
 from mtlgrad.compare.metrics import Metrics
 from mtlgrad.compare.schema import Identity, formerly
@@ -26,7 +23,7 @@ MOST_SEED = 2**63
 """Seeds are below: what NumPy, pandas and torch all hold."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-Label = Annotated[str, Field(min_length=1, max_length=60)]
+Label = Annotated[str, Field(min_length=1, max_length=MOST_LETTERS)]
 Seed = Annotated[int, Field(ge=0, lt=MOST_SEED)]
 Options = dict[str, Any]
 
@@ -97,30 +94,7 @@ class Suite(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Suite:
-        for what, values in (
-            ("arms.name", [arm.name for arm in self.arms]),
-            ("methods.label", [slug(row.label) for row in self.methods]),
-            ("seeds", [str(seed) for seed in self.seeds]),
-        ):
-            twice = sorted({value for value in values if values.count(value) > 1})
-            if twice:
-                raise ValueError(f"{what} holds {twice[0]!r} twice (names of result files must differ)")
-        if self.baseline not in self.labels:
-            raise ValueError(f"baseline={self.baseline!r} is not a label; allowed: {', '.join(self.labels)}")
-        everywhere = [
-            self.problem_options,
-            *(arm.options for arm in self.arms),
-            *(row.problem_options for row in self.methods),
-        ]
-        if self.tuning is not None and set(self.tuning.seeds) & set(self.seeds):
-            shared = sorted(set(self.tuning.seeds) & set(self.seeds))
-            raise ValueError(
-                f"tuning.seeds must be none of the suite's seeds, or what is judged was tuned on: {shared}"
-            )
-        if "tuned weights" in self.controls and self.tuning is None:
-            raise ValueError("controls: 'tuned weights' needs [tuning], which says how many trials they get")
-        if any("steps" in options for options in everywhere):
-            raise ValueError("problem option 'steps' is set by the suite's own `steps`")
+        check_consistent(self)
         return self
 
     @property
@@ -137,6 +111,14 @@ class Suite(_Strict):
         """Group to the labels of its candidates."""
         names = dict.fromkeys(row.group for row in self.methods if row.group)
         return {name: [row.label for row in self.methods if row.group == name] for name in names}
+
+    def is_tuned(self, row: MethodRow) -> bool:
+        """Whether tuning gives trials to this row of a suite as it is written.
+
+        Candidates of a group are settings that somebody wrote and have none, but for the baseline: tuned methods would
+        else be judged against an untuned one.
+        """
+        return row.label == self.baseline or (row.group is None and row.role in ("method", "control"))
 
     def options_of(self, arm: Arm, row: MethodRow) -> Options:
         """The problem's options for one cell: the suite's, then the arm's, then the row's."""
@@ -177,7 +159,10 @@ class Suite(_Strict):
     def restricted(
         self, *, methods: list[str] | None = None, seeds: list[int] | None = None, steps: int | None = None
     ) -> Suite:
-        """The suite with fewer methods (the baseline always stays, to compare with), other seeds, other steps."""
+        """The suite with fewer methods, other seeds, other steps; SuiteError where there is no such suite.
+
+        The baseline always stays, and so does what a method is judged against.
+        """
         known = {slug(label) for label in self.labels}
         for method in methods or []:
             if slug(method) not in known:
@@ -185,38 +170,16 @@ class Suite(_Strict):
                 raise SuiteError(
                     f"unknown method {method!r} in suite {self.name!r}{hint}; known: {', '.join(self.labels)}"
                 )
-        kept = known if methods is None else {slug(label) for label in [*methods, self.baseline]}
+        kept = known if methods is None else needed(self, methods)
         changed = {
             "methods": [row for row in self.methods if slug(row.label) in kept],
             "seeds": self.seeds if seeds is None else seeds,
             "steps": self.steps if steps is None else steps,
         }
-        return Suite.model_validate({**dict(self), **changed})
-
-
-def slug(label: str) -> str:
-    """A label as part of a file name. Letters that it cannot hold make it end in a digest, so that labels differ.
-
-    >>> slug("GH++ (rotation)"), slug("λ=0.5") == slug("μ=0.5")
-    ('ghpp-rotation', False)
-    """
-    plain = unicodedata.normalize("NFKC", label).casefold().replace("++", "pp").replace("\N{MINUS SIGN}", "minus ")
-    name = re.sub(r"[^a-z0-9.]+", "-", plain).strip("-.")
-    if name and not any(letter.isalnum() and not letter.isascii() for letter in plain):
-        return name
-    return f"{name}-{hashlib.sha256(plain.encode()).hexdigest()[:6]}".lstrip("-")
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A hint for an error message: the known name that was probably meant.
-
-    >>> did_you_mean("AT-TIRG", ["sum", "AT-TIRG (sum)"]), did_you_mean("x", ["sum"])
-    (" (did you mean 'AT-TIRG (sum)'?)", '')
-    """
-    plain = {one.casefold(): one for one in known}
-    inside = [one for one in plain if name.casefold() in one] if len(name) > 1 else []
-    close = inside or difflib.get_close_matches(name.casefold(), plain, n=1)
-    return f" (did you mean {plain[close[0]]!r}?)" if close else ""
+        try:
+            return Suite.model_validate({**dict(self), **changed})
+        except ValidationError as error:
+            raise SuiteError(explain(error)) from error
 
 
 def names(folder: Path | None) -> list[str]:

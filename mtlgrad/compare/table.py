@@ -17,6 +17,7 @@ from rich.text import Text
 from mtlgrad.compare.beside import HEADINGS as PUBLISHED
 from mtlgrad.compare.beside import Beside, published_lines
 from mtlgrad.compare.metrics import interval_text, rounded, spread_text
+from mtlgrad.compare.missing import missing
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Difference, Row, Spread, group_notes
 from mtlgrad.compare.schema import Versions
@@ -220,7 +221,7 @@ def notes(results: Results) -> list[str]:
             "A verdict that names another row is against that row; all differences in the tables are to "
             f"{results.suite.baseline}."
         )
-    texts += group_notes(results.suite, results.runs)
+    texts += group_notes(results.suite, results.runs) + missing(results)
     texts += [_version_text(versions) for versions in results.versions]
     if len({one.code for one in results.versions}) > 1:
         texts.append("Attention: these runs were made by more than one version of the code.")

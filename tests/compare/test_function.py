@@ -19,6 +19,8 @@ from mtlgrad.compare.command import main
 from mtlgrad.compare.function import call
 from mtlgrad.compare.history import History
 from mtlgrad.compare.schema import Run, read_run
+from mtlgrad.compare.table import notes
+from mtlgrad.compare.watched import Watched
 from tests.compare import own
 from tests.compare.linear import Linear
 
@@ -227,3 +229,62 @@ def test_a_function_that_logs_another_metric_than_it_returns_has_a_table(tmp_pat
     (run,) = results.runs
     assert run.metrics is not None
     assert run.metrics.best is None, "a step without the main metric is nobody's best"
+
+
+def test_a_misspelt_metric_of_a_class_fails_its_runs_at_their_first_evaluation(tmp_path: Path) -> None:
+    results = compare(Linear, methods=["sum"], metrics={"acuracy": "max"}, seeds=1, out=tmp_path, options={"steps": 6},
+                      evaluate_every=3, jobs=1, quiet=True)  # fmt: skip
+    (run,) = results.runs
+    told = "'tests.compare.linear:Linear' gives accuracy, norm; metric 'acuracy' is missing (did you mean 'accuracy'?)"
+    assert run.status == "failed"
+    assert told in run.reason
+    mended = compare(Linear, methods=["sum"], metrics={"accuracy": "max"}, seeds=1, out=tmp_path, options={"steps": 6},
+                     evaluate_every=3, jobs=1, quiet=True)  # fmt: skip
+    assert [run.status for run in mended.runs] == ["ok"]
+
+
+@pytest.mark.parametrize("keys", [{"columns": ["nrom"]}, {"metrics": {"accuracy": "max", "nrom": "min"}}])
+def test_a_metric_that_no_run_has_is_told(tmp_path: Path, keys: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"seeds": 1, "out": tmp_path, "options": {"steps": 6}, "jobs": 1, "quiet": True}
+    compare(Linear, methods=["sum", "gh"], **given)
+    results = compare(Linear, methods=["sum", "gh"], **given, **keys)  # the runs are there and stay
+    assert all(run.status == "ok" for run in results.runs)
+    assert "No run has a metric 'nrom' (did you mean 'norm'?); there are: accuracy, norm." in notes(results)
+
+
+def test_what_a_function_asked_for_is_on_record(tmp_path: Path) -> None:
+    def train(method: mtlgrad.Method, run: FunctionRun) -> dict[str, float]:
+        return {"loss": run.options["a"] + run.options.get("b", 1.0)}
+
+    results = compare(train, methods=["sum"], seeds=1, out=tmp_path, options={"a": 1.0, "c": 2.0, "steps": 3}, jobs=1,
+                      quiet=True)  # fmt: skip
+    (run,) = results.runs
+    assert run.options_read == ["a", "b"]
+    assert run.all_problem_options == {"a": 1.0, "c": 2.0, "steps": 3}
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda options: dict(options),
+        lambda options: {**options},
+        lambda options: options.copy(),
+        lambda options: options | {"b": 1},
+        lambda options: list(options),
+        lambda options: list(options.values()),
+        lambda options: list(options.items()),
+        lambda options: list(options.keys()),
+        lambda options: options.pop("a"),
+        lambda options: options.setdefault("a", 2),
+        lambda options: "a" in options,
+        lambda options: json.dumps(options),
+        lambda options: (lambda **others: others)(**options),
+        lambda options: (lambda a: a)(**options),
+    ],
+)
+def test_every_way_of_reading_an_option_counts(read: Any) -> None:
+    options = Watched({"a": 1})
+    assert options == {"a": 1}
+    assert not options.read
+    read(options)
+    assert "a" in options.read

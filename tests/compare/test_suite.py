@@ -16,9 +16,10 @@ from mtlgrad import GH
 from mtlgrad.compare import Outline
 from mtlgrad.compare.command.compare import parse_labels, parse_seeds
 from mtlgrad.compare.comparison import check
+from mtlgrad.compare.labels import slug
 from mtlgrad.compare.loop import train
 from mtlgrad.compare.run import jobs_of
-from mtlgrad.compare.suite import Arm, MethodRow, Suite, SuiteError, find, load, names, slug
+from mtlgrad.compare.suite import Arm, MethodRow, Suite, SuiteError, find, load, names
 from tasks.registry import PROBLEMS
 from tests.compare.conftest import SUITE
 from tests.compare.linear import Linear
@@ -66,10 +67,11 @@ def test_a_plain_sum_is_among_the_candidates_that_it_is_compared_with(name: str)
 @pytest.mark.parametrize("name", names(SUITES))
 def test_every_label_can_be_chosen(name: str) -> None:
     suite = load(find(name, SUITES))
-    for label in suite.labels:
-        assert suite.restricted(methods=parse_labels(label)).labels == list(
-            dict.fromkeys(one for one in suite.labels if one in (label, suite.baseline))
-        )
+    for row in suite.methods:
+        compared = (row.label, suite.baseline, row.against)
+        assert suite.restricted(methods=parse_labels(row.label)).labels == [
+            label for label in suite.labels if label in compared
+        ]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mtlgrad.compare import claims, leftovers, live, run, sweep
+from mtlgrad.compare import claims, clock, leftovers, live, run, sweep
 from mtlgrad.compare.claims import claimed
 from mtlgrad.compare.command import main
 from mtlgrad.compare.run import Job, attempt, execute
@@ -39,7 +39,7 @@ def test_a_clock_that_is_set_back_during_a_run_costs_nothing(tmp_path: Path, mon
             cls.hours += 1
             return datetime(2026, 1, 1, tzinfo=UTC) - timedelta(hours=cls.hours)
 
-    monkeypatch.setattr(run, "datetime", Backwards)
+    monkeypatch.setattr(clock, "datetime", Backwards)
     job = make(tmp_path)
     made = attempt(job)
     assert made is not None

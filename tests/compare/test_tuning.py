@@ -252,7 +252,7 @@ def test_every_control_can_be_asked_for_by_its_word() -> None:
 
 
 def test_the_table_of_tuning_has_four_digits_of_every_score_however_far_apart_they_are() -> None:
-    cells = Tuned("sum", "all", [-0.0421, None, -0.35, -51234.0], "lr = 0.1").cells()
-    assert cells[2:4] == ["4", "3"]
+    cells = Tuned("sum", "all", [-0.0421, None, -0.35, -51234.0], {"diverged": 1, "failed": 0}, "lr = 0.1", "").cells()
+    assert cells[2:4] == ["4", "3 (1 diverged)"]
     assert [cell.replace("\N{MINUS SIGN}", "-") for cell in cells[5:]] == ["-0.04210", "-0.3500", "-51234"]
-    assert Tuned("sum", "all", [None], "none").cells()[5:] == ["\N{EN DASH}"] * 3
+    assert Tuned("sum", "all", [None], {"failed": 1}, "", "no trial ended well").cells()[5:] == ["\N{EN DASH}"] * 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtlgrad.compare.rows import paired_difference, spread
@@ -15,6 +15,7 @@ from mtlgrad.compare.statistics.moments import ROUNDING, deviation, evened, mean
 values = st.floats(-1e3, 1e3, allow_subnormal=False)
 
 
+@settings(deadline=None)
 @given(values, st.integers(2, 40))
 def test_equal_scores_have_no_spread(value: float, n: int) -> None:
     pairs = Pairs((value,) * n)
@@ -24,6 +25,7 @@ def test_equal_scores_have_no_spread(value: float, n: int) -> None:
     assert (found.mean, found.std) == (value, 0.0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1.0, 100.0), min_size=2, max_size=30), st.floats(-50.0, 50.0))
 def test_a_shift_by_one_number_has_no_spread(baseline: list[float], shift: float) -> None:
     found = paired_difference(pd.Series(baseline) + shift, pd.Series(baseline))
@@ -32,6 +34,7 @@ def test_a_shift_by_one_number_has_no_spread(baseline: list[float], shift: float
     assert found.mean == pytest.approx(shift, abs=150 * ROUNDING)
 
 
+@settings(deadline=None)
 @given(st.lists(values, min_size=2, max_size=30).filter(lambda some: np.ptp(some) > 1e-2))
 def test_scores_that_differ_have_numpys(some: list[float]) -> None:
     assert mean(some) == np.mean(some)
@@ -39,6 +42,7 @@ def test_scores_that_differ_have_numpys(some: list[float]) -> None:
     assert evened(some).tolist() == some
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1.0, 100.0), min_size=2, max_size=30), st.floats(0.1, 3.0))
 def test_the_same_relative_change_on_every_seed_has_no_spread(baseline: list[float], factor: float) -> None:
     seeds = list(range(len(baseline)))
@@ -65,6 +69,7 @@ def test_small_scores_keep_their_spread() -> None:
     assert evened([]).size == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=20), st.integers(0, 2**31))
 def test_ties_survive_rounding_and_nothing_else_is_one(whole: list[int], seed: int) -> None:
     noise = 1 + np.random.default_rng(seed).uniform(-0.2, 0.2, len(whole)) * ROUNDING
