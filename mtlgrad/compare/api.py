@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from mtlgrad import Method, catalog
 from mtlgrad.compare.comparison import carry_out, sources
+from mtlgrad.compare.options import plain_options
 from mtlgrad.compare.registry import Found, check_problem
 from mtlgrad.compare.results import Results, load_results
 from mtlgrad.compare.suite import Suite, SuiteError, explain
@@ -46,10 +48,10 @@ def compare(
     methods:
         Names of the catalog, methods, or import paths; a mapping gives them labels of their own.
     metrics:
-        What is judged, the main one first: a name to "max" or "min", or to a table with `goal`, `unit` and `margin`.
-        None: the first that the function returns, or the problem's own, of which more is better.
+        What is judged, the main one first: a name to "max" or "min", or to a table with `direction`, `unit` and
+        `margin`. None: the first that the function returns, or the problem's own, of which more is better.
     seeds:
-        How many, from 0; or which.
+        How many, from 0; or which: `seeds=[0]` is seed 0 alone.
     out:
         The folder of results; a folder in it, named after the comparison, is made or gone on with.
     name, title:
@@ -57,9 +59,10 @@ def compare(
     baseline:
         The label that the others are compared with; None: the first.
     options:
-        Of the problem: `run.options`.
+        Of the problem: `run.options`. Results are kept with them: numbers (finite ones), text, None, bools, and lists
+        and mappings of these; for a path pass `str(path)`. NumPy's numbers become Python's, tuples lists.
     jobs, scheduler:
-        Runs side by side on this machine (None: one per core); or the address of a Dask scheduler.
+        Runs side by side on this machine, at least 1 (None: one per core); or the address of a Dask scheduler.
     overwrite:
         Replace finished results of other settings.
     quiet:
@@ -99,6 +102,7 @@ def compare(
     """
     if not isinstance(problem, str):
         check_problem(problem)
+    settings = plain_options({} if options is None else options, "options")
     rows, classes = _rows(methods)
     path = problem if isinstance(problem, str) else _path_of(problem)
     suite = _suite(
@@ -106,9 +110,9 @@ def compare(
             "name": name or re.sub(r"[^a-z0-9]+", "-", path.rpartition(":")[2].lower()).strip("-") or "comparison",
             "title": title,
             "problem": path,
-            "problem_options": {key: value for key, value in (options or {}).items() if key != "steps"},
-            "steps": (options or {}).get("steps"),
-            "seeds": list(range(seeds)) if isinstance(seeds, int) else list(seeds),
+            "problem_options": {key: value for key, value in settings.items() if key != "steps"},
+            "steps": settings.get("steps"),
+            "seeds": _seeds(seeds),
             "metrics": dict(metrics or {}),
             "baseline": baseline or rows[0]["label"],
             "methods": rows,
@@ -116,7 +120,7 @@ def compare(
         }
     )
     folder = Path(out) / suite.name
-    settings: dict[str, Any] = {} if isinstance(problem, str) else {"problem": problem}
+    given: dict[str, Any] = {} if isinstance(problem, str) else {"problem": problem}
     known = sources(suite, {}) if isinstance(problem, str) else {}
     code = carry_out(
         suite,
@@ -128,7 +132,7 @@ def compare(
         scheduler=scheduler,
         overwrite=overwrite,
         methods=classes,
-        **settings,
+        **given,
     )
     if code == 130:
         raise KeyboardInterrupt
@@ -140,6 +144,23 @@ def _suite(keys: dict[str, Any]) -> Suite:
         return Suite.model_validate(keys)
     except ValidationError as error:
         raise SuiteError(explain(error)) from error
+
+
+def _seeds(seeds: int | Iterable[int]) -> list[int]:
+    """The seeds that a count, or a collection, stands for."""
+    allowed = f"seeds must be how many, an int >= 1, or which, ints >= 0 such as [0, 4], got {seeds!r}"
+    if isinstance(seeds, bool | str):
+        raise TypeError(allowed)
+    try:
+        found = list(range(operator.index(seeds)))  # type: ignore[arg-type]  # NumPy's integers are counts too
+    except TypeError:
+        try:
+            found = [operator.index(one) for one in seeds]  # type: ignore[union-attr]
+        except TypeError as error:
+            raise TypeError(allowed) from error
+    if not found or min(found) < 0:
+        raise ValueError(allowed)
+    return found
 
 
 def _rows(

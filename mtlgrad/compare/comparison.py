@@ -15,6 +15,7 @@ from rich.console import Console
 
 from mtlgrad import Method
 from mtlgrad.compare.beside import Beside
+from mtlgrad.compare.checks import integer
 from mtlgrad.compare.environment import versions
 from mtlgrad.compare.leftovers import tidy
 from mtlgrad.compare.progress import display
@@ -75,7 +76,11 @@ def carry_out(
     ------
     SuiteError
         A request that cannot be met, in one line.
+    TypeError, ValueError
+        `parallel` is no int >= 1.
     """
+    if parallel is not None:
+        integer("jobs", parallel, low=1)
 
     def jobs_for(some: Suite) -> list[Job]:
         made = jobs_of(some, folder, known=known, **settings)
@@ -109,7 +114,7 @@ def carry_out(
     try:
         for missing in rounds(chosen, read, jobs_for):  # tuning and controls wait for results
             check(missing)
-            at_once = max(1, min(parallel or default_jobs(), len(missing)))
+            at_once = min(parallel or default_jobs(), len(missing))
             todo = [replace(job, jobs=at_once) for job in missing]
             with _terminated_like_interrupted(), display(console, todo) as shown:
                 for job, outcome in sweep(todo, parallel=at_once, scheduler=scheduler, waiting=_Waiting(console)):
