@@ -16,7 +16,6 @@ from rich.console import Console
 from mtlgrad import Method
 from mtlgrad.compare.beside import Beside
 from mtlgrad.compare.checks import integer
-from mtlgrad.compare.environment import versions
 from mtlgrad.compare.leftovers import tidy
 from mtlgrad.compare.progress import display
 from mtlgrad.compare.registry import Registry, located
@@ -91,7 +90,8 @@ def carry_out(
 
     jobs = jobs_for(unfold(chosen, read()))
     check(jobs)
-    versions(jobs[0].source)  # of the code that is loaded, not of what the tree holds by the end
+    for job in jobs:
+        job.digest_code()
     others = of_other_settings(folder, whole)
     if others and not overwrite:
         raise SuiteError(

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from mtlgrad import Method
 from mtlgrad.compare.checkpoints import CheckpointError
 from mtlgrad.compare.claims import claimed
-from mtlgrad.compare.environment import UNKNOWN_MACHINE, UNKNOWN_VERSIONS, code_digest, machine, versions
+from mtlgrad.compare.environment import UNKNOWN_MACHINE, UNKNOWN_VERSIONS, code_digest, machine, own_digest, versions
 from mtlgrad.compare.fit import check_fit
 from mtlgrad.compare.function import FunctionRun, call
 from mtlgrad.compare.history import History
@@ -71,6 +71,16 @@ class Job:
         return self.known.get(self.identity.problem, self.identity.problem)
 
     @property
+    def method_source(self) -> str:
+        """The method's name in the catalog, or where it is imported from."""
+        return self.known.get(self.identity.method, self.identity.method)
+
+    @property
+    def method_code(self) -> str | None:
+        """Digest of the sources of a method of one's own."""
+        return own_digest(self.method_source) if ":" in self.method_source else None
+
+    @property
     def stem(self) -> str:
         return f"{self.identity.arm}--{slug(self.identity.label)}--seed{self.identity.seed}"
 
@@ -91,7 +101,8 @@ class Job:
     @property
     def checkpoint(self) -> Path:
         """Named after options and code: a run goes on only with what it began with."""
-        return self.folder / "checkpoints" / f"{self.stem}-{self.identity.digest}-{code_digest(self.source)}.pt"
+        code = code_digest(self.source) + (self.method_code or "")
+        return self.folder / "checkpoints" / f"{self.stem}-{self.identity.digest}-{code}.pt"
 
     def finished(self) -> bool:
         """Whether a valid result of exactly this run is there. A failed one is not: it is worth another try."""
@@ -108,7 +119,13 @@ class Job:
     def outdated(self) -> bool:
         """Whether the result that is there was made by another version of the code than would run now."""
         run = self.found()
-        return run is not None and run.versions.code != code_digest(self.source)
+        code = (code_digest(self.source), self.method_code)
+        return run is not None and (run.versions.code, run.method_code) != code
+
+    def digest_code(self) -> None:
+        """Now: by the end of a long run the files may hold other code than was loaded."""
+        versions(self.source)
+        _ = self.method_code
 
     def check(self) -> None:
         """TypeError or ValueError unless problem and method can be made and, as far as is known, fit each other."""
@@ -122,7 +139,7 @@ class Job:
     def make_method(self) -> Method:
         if self.method is not None:
             return self.method(**self.identity.method_args)
-        return make_method(self.known.get(self.identity.method, self.identity.method), self.identity.method_args)
+        return make_method(self.method_source, self.identity.method_args)
 
 
 def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
@@ -152,7 +169,7 @@ def execute(job: Job) -> Run:
 
     The checkpoint of a run that failed stays, for the next try to go on from, unless it is itself what failed.
     """
-    versions(job.source)  # now: by the end of a long run the tree may hold other code than was loaded
+    job.digest_code()
     torch.set_num_threads(job.threads)
     started = Clock()
     keep, settings = False, {}
@@ -265,12 +282,13 @@ def failure(job: Job, error: BaseException, started: Clock | None = None) -> Run
     try:
         return _run(job, started, **known)
     except Exception:  # the very thing that failed may be the look at code or machine
-        return _run(job, started, versions=UNKNOWN_VERSIONS, machine=UNKNOWN_MACHINE, **known)
+        return _run(job, started, versions=UNKNOWN_VERSIONS, machine=UNKNOWN_MACHINE, method_code=None, **known)
 
 
 def _run(job: Job, started: Clock, **known: Any) -> Run:
     return Run(
         **job.identity.model_dump(),
+        method_code=known.pop("method_code") if "method_code" in known else job.method_code,
         versions=known.pop("versions", None) or versions(job.source),
         machine=known.pop("machine", None) or machine(),
         threads=job.threads,

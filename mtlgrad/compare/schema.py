@@ -177,6 +177,8 @@ class Run(Identity):
     """`problem_options` with the problem's defaults put in; empty where the problem could not be made."""
     all_method_args: dict[str, Any] = {}
     """`method_args` with the method's defaults put in; a method inside is told by its repr."""
+    method_code: str | None = None
+    """Digest of the sources of a method of one's own; None for one of the catalog, whose code `versions` tells of."""
     status: Status
     reason: str
     """Why it diverged or failed; empty when ok."""
