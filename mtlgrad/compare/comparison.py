@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,8 @@ def carry_out(
     if others and not overwrite:
         raise SuiteError(
             f"{folder} holds {others} finished results of other settings, to be replaced or left out of the table: "
-            "choose another folder with --out, give the suite another name, or say --overwrite"
+            "choose another folder with --out, give the suite another name, or say --overwrite "
+            "(from Python: out=, name=, overwrite=True)"
         )
     try:
         save_suite(whole, folder)
@@ -107,9 +109,10 @@ def carry_out(
     console.print(f"{len(jobs)} runs, {there} there already; {folder}", style="dim", markup=False, highlight=False)
     outdated = sum(job.outdated() for job in jobs)
     if outdated:
-        console.print(
-            f"[yellow]{outdated} of those there come from another version of the code: remove them to rerun[/]"
-        )
+        told = f"{outdated} of those there come from another version of the code: remove them to rerun"
+        console.print(f"[yellow]{told}[/]")
+        if console.quiet:  # old results are never passed on in silence
+            warnings.warn(f"{folder}: {told}", stacklevel=3)  # of the caller of `compare`
     failed = 0
     try:
         for missing in rounds(chosen, read, jobs_for):  # tuning and controls wait for results
@@ -157,11 +160,16 @@ def publish(folder: Path, suite: Suite | None, console: Console, beside: Beside 
     console.print(f"\n{folder / 'report.html'}", style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
-def sources(suite: Suite, known: Registry, *, beside: Path | None = None) -> dict[str, str]:
-    """Where the suite's problem is imported from, and methods that are in files; SuiteError where they are not."""
-    in_files = [row.method for row in suite.methods if ".py:" in row.method]
+def sources(
+    suite: Suite, known: Registry, *, beside: Path | None = None, given: Collection[str] = ()
+) -> dict[str, str]:
+    """Where the suite's problem is imported from, and methods that are in files; SuiteError where they are not.
+
+    What is `given` as a value is not looked for.
+    """
+    names = [suite.problem, *(row.method for row in suite.methods if ".py:" in row.method)]
     try:
-        return {**known, **{name: located(name, known, beside=beside) for name in [suite.problem, *in_files]}}
+        return {**known, **{name: located(name, known, beside=beside) for name in names if name not in given}}
     except ValueError as error:
         raise SuiteError(str(error)) from error
 

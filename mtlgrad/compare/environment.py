@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
 
 import joblib
 import psutil  # type: ignore[import-untyped]
 import torch
 
 from mtlgrad.compare.schema import Machine, Versions
-from mtlgrad.compare.sources import LIBRARY, sources_of
+from mtlgrad.compare.sources import LIBRARY, digest_of, sources_of
 
 PAGES = ("compare/command", "compare/report", "compare/statistics")
 """Parts of the library that no run executes: what is made from runs may change without making them outdated."""
@@ -52,28 +50,19 @@ def code_digest(source: str | None = None) -> str:
     """
     pages = [LIBRARY / name for name in PAGES]
     found = [path for path in LIBRARY.rglob("*.py") if not any(page in path.parents for page in pages)]
-    return _digest((LIBRARY.parent, found), sources_of(source))
+    return digest_of((LIBRARY.parent, found), sources_of(source))
 
 
 @lru_cache
 def own_digest(source: str) -> str:
     """The same of the sources at `source` alone, such as a method of one's own."""
-    return _digest(sources_of(source))
+    return digest_of(sources_of(source))
 
 
 def reread() -> None:
     """Digest anew when asked next: code was loaded again."""
     for kept in (versions, code_digest, own_digest):
         kept.cache_clear()
-
-
-def _digest(*parts: tuple[Path, list[Path]]) -> str:
-    """Of files under their names within a folder."""
-    digest = hashlib.sha256()
-    for root, paths in parts:
-        for path in sorted(paths):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import sysconfig
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 LIBRARY = Path(__file__).parent.parent
@@ -29,10 +31,7 @@ def sources_of(source: str | None) -> tuple[Path, list[Path]]:
     if place.endswith(".py"):
         path = Path(place).resolve()
         return (path.parent, _with_neighbours(path)) if path.is_file() else (LIBRARY, [])
-    try:
-        spec = importlib.util.find_spec(place.partition(".")[0])
-    except (ImportError, ValueError):
-        spec = None
+    spec = _spec(place)
     if spec is None:
         return LIBRARY, []
     for folder in spec.submodule_search_locations or ():
@@ -41,6 +40,31 @@ def sources_of(source: str | None) -> tuple[Path, list[Path]]:
         return LIBRARY, []
     path = Path(spec.origin).resolve()
     return path.parent, [path] if installed(path) else _with_neighbours(path)
+
+
+def is_own(module: str) -> bool:
+    """Whether a module is neither Python's nor the library's nor of a package that was installed."""
+    spec = _spec(module)
+    places = [] if spec is None else [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else [])]
+    paths = [path for place in places if (path := Path(place)).exists()]
+    return bool(paths) and not any(path.is_relative_to(LIBRARY) or installed(path) for path in paths)
+
+
+def digest_of(*parts: tuple[Path, list[Path]]) -> str:
+    """Of files, under their names within a folder."""
+    digest = hashlib.sha256()
+    for root, paths in parts:
+        for path in sorted(paths):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Of the top-level package or module."""
+    try:
+        return importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
 
 
 def installed(path: Path) -> bool:

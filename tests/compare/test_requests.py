@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,40 @@ def test_a_metric_may_be_a_table_as_the_docstring_has_it(tmp_path: Path) -> None
     assert keys is not None
     table = dict(zip(keys.groups(), ("min", "cm", 0.5), strict=True))
     assert ask(tmp_path, metrics={"loss": table}).metrics["loss"].model_dump() == table
+
+
+def sized(method: mtlgrad.Method, run: FunctionRun, size: int = 1) -> dict[str, float]:
+    return {"loss": float(size)}
+
+
+class Trainer:
+    """With a state of its own."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, method: mtlgrad.Method, run: FunctionRun) -> dict[str, float]:
+        return {"loss": float(self.size)}
+
+    def train(self, method: mtlgrad.Method, run: FunctionRun) -> dict[str, float]:
+        return self(method, run)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda size: functools.partial(sized, size=size), "sized"),
+        (Trainer, "trainer"),
+        (lambda size: Trainer(size).train, "trainer-train"),
+    ],
+)
+def test_a_partial_function_or_an_object_is_known_by_what_it_holds(tmp_path: Path, make: Any, name: str) -> None:
+    for _ in range(2):
+        results = ask(tmp_path, problem=make(3))
+        assert [run.metrics and run.metrics.final["loss"] for run in results.runs] == [3.0]
+        assert results.suite.name == name
+    with pytest.raises(SuiteError, match="holds 1 finished results of other settings"):
+        ask(tmp_path, problem=make(4))
+    (run,) = ask(tmp_path, problem=make(4), overwrite=True).runs
+    assert run.metrics is not None
+    assert run.metrics.final["loss"] == 4.0
