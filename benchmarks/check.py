@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.progress import track
 
 from mtlgrad.compare.comparison import sources
-from mtlgrad.compare.run import attempt, jobs_of
+from mtlgrad.compare.job import jobs_of
+from mtlgrad.compare.run import attempt
 from mtlgrad.compare.schema import write_atomically
 from mtlgrad.compare.suite import Suite, SuiteError, find, load, names
 

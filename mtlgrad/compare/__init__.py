@@ -5,6 +5,8 @@ comparison.py    from a suite to its runs, table and report
 problem.py       a problem with phases: `Problem`; function.py: a problem that is a function
 suite.py         which methods are compared on what; registry.py finds problems and methods
 run.py           where a run is made; record.py and schema.py are the file that it leaves
+environment.py   with which code and machine; sources.py finds the files, fingerprint.py digests what stands in none
+places.py        what results call functions and classes that are given as values; options.py: what options may hold
 loop.py          the training loop; training.py, history.py, checkpoints.py and interrupts.py are its parts
 sweep.py         many runs, side by side; claims.py decides which launcher makes which
 results.py       a folder of runs, read back; rows.py and table.py make its table

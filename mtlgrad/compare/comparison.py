@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +16,15 @@ from rich.console import Console
 
 from mtlgrad import Method
 from mtlgrad.compare.beside import Beside
+from mtlgrad.compare.checks import integer
 from mtlgrad.compare.consistency import check_made_labels
-from mtlgrad.compare.environment import versions
+from mtlgrad.compare.job import Job, jobs_of
 from mtlgrad.compare.leftovers import tidy
 from mtlgrad.compare.progress import display
 from mtlgrad.compare.registry import Registry, located
 from mtlgrad.compare.report.page import write_report
 from mtlgrad.compare.results import load_results, of_other_settings, read_runs, save_suite
 from mtlgrad.compare.rounds import rounds
-from mtlgrad.compare.run import Job, jobs_of
 from mtlgrad.compare.schema import Run, write_atomically
 from mtlgrad.compare.stages import unfold
 from mtlgrad.compare.suite import Suite, SuiteError
@@ -77,7 +78,11 @@ def carry_out(
     ------
     SuiteError
         A request that cannot be met, in one line.
+    TypeError, ValueError
+        `parallel` is no int >= 1.
     """
+    if parallel is not None:
+        integer("jobs", parallel, low=1)
 
     def jobs_for(some: Suite) -> list[Job]:
         made = jobs_of(some, folder, known=known, **settings)
@@ -93,12 +98,14 @@ def carry_out(
     check(jobs_for(chosen))  # the rows that are written, before others are made of them
     jobs = jobs_for(unfold(chosen, read(), whole.seeds))
     check([job for job in jobs if job.identity.label not in chosen.labels])
-    versions(jobs[0].source)  # of the code that is loaded, not of what the tree holds by the end
+    for job in jobs:
+        job.digest_code()  # of the code that is loaded, not of what the tree holds by the end
     others = of_other_settings(folder, whole)
     if others and not overwrite:
         raise SuiteError(
             f"{folder} holds {others} finished results of other settings, to be replaced or left out of the table: "
-            "choose another folder with --out, give the suite another name, or say --overwrite"
+            "choose another folder with --out, give the suite another name, or say --overwrite "
+            "(from Python: out=, name=, overwrite=True)"
         )
     try:
         save_suite(whole, folder)
@@ -109,9 +116,10 @@ def carry_out(
     console.print(f"{len(jobs)} runs, {there} there already; {folder}", style="dim", markup=False, highlight=False)
     outdated = sum(job.outdated() for job in jobs)
     if outdated:
-        console.print(
-            f"[yellow]{outdated} of those there come from another version of the code: remove them to rerun[/]"
-        )
+        told = f"{outdated} of those there come from another version of the code: remove them to rerun"
+        console.print(f"[yellow]{told}[/]")
+        if console.quiet:  # old results are never passed on in silence
+            warnings.warn(f"{folder}: {told}", stacklevel=3)  # of the caller of `compare`
     failed = 0
     refused = None
     try:
@@ -178,11 +186,16 @@ def publish(folder: Path, suite: Suite | None, console: Console, beside: Beside 
     console.print(f"\n{folder / 'report.html'}", style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
-def sources(suite: Suite, known: Registry, *, beside: Path | None = None) -> dict[str, str]:
-    """Where the suite's problem is imported from, and methods that are in files; SuiteError where they are not."""
-    in_files = [row.method for row in suite.methods if ".py:" in row.method]
+def sources(
+    suite: Suite, known: Registry, *, beside: Path | None = None, given: Collection[str] = ()
+) -> dict[str, str]:
+    """Where the suite's problem is imported from, and methods that are in files; SuiteError where they are not.
+
+    What is `given` as a value is not looked for.
+    """
+    names = [suite.problem, *(row.method for row in suite.methods if ".py:" in row.method)]
     try:
-        return {**known, **{name: located(name, known, beside=beside) for name in [suite.problem, *in_files]}}
+        return {**known, **{name: located(name, known, beside=beside) for name in names if name not in given}}
     except ValueError as error:
         raise SuiteError(str(error)) from error
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import platform
 import subprocess
 from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
 
 import joblib
 import psutil  # type: ignore[import-untyped]
 import torch
 
 from mtlgrad.compare.schema import Machine, Versions
+from mtlgrad.compare.sources import LIBRARY, digest_of, sources_of
 
-LIBRARY = Path(__file__).parent.parent
 PAGES = ("compare/command", "compare/report", "compare/statistics")
 """Parts of the library that no run executes: what is made from runs may change without making them outdated."""
 
@@ -30,7 +27,7 @@ UNKNOWN_MACHINE = Machine(kind="unknown", cores=1, memory_gb=1.0, accelerator=No
 """Of a run that failed before these could be asked for."""
 
 
-@lru_cache(maxsize=8)
+@lru_cache
 def versions(source: str | None = None) -> Versions:
     """Of Python, the libraries and the code: the library's, and that of the problem that is found at `source`."""
     commit = _git("rev-parse", "HEAD")
@@ -44,36 +41,28 @@ def versions(source: str | None = None) -> Versions:
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache
 def code_digest(source: str | None = None) -> str:
     """Of the Python sources that a run executes: equal digests mean that the same code ran, committed or not.
 
-    Those are the library's, and for `source`, where a problem is imported from, the package or file that holds it.
+    Those are the library's, and for `source`, where a problem is imported from, what `sources_of` finds. Once a
+    process: the digest is of the code that was loaded, not of what the tree holds by the end.
     """
-    digest = hashlib.sha256()
     pages = [LIBRARY / name for name in PAGES]
     found = [path for path in LIBRARY.rglob("*.py") if not any(page in path.parents for page in pages)]
-    for root, paths in ((LIBRARY.parent, found), _sources_of(source)):
-        for path in sorted(paths):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    return digest_of((LIBRARY.parent, found), sources_of(source))
 
 
-def _sources_of(source: str | None) -> tuple[Path, list[Path]]:
-    """The files of the top-level package or module in `module:name`, and the folder that they are in."""
-    if source is None or ":" not in source:
-        return LIBRARY, []
-    try:
-        spec = importlib.util.find_spec(source.partition(":")[0].partition(".")[0])
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
-        return LIBRARY, []
-    for folder in spec.submodule_search_locations or ():
-        return Path(folder).parent, list(Path(folder).rglob("*.py"))
-    if spec.origin is None or not Path(spec.origin).is_file():
-        return LIBRARY, []
-    return Path(spec.origin).parent, [Path(spec.origin)]
+@lru_cache
+def own_digest(source: str) -> str:
+    """The same of the sources at `source` alone, such as a method of one's own."""
+    return digest_of(sources_of(source))
+
+
+def reread() -> None:
+    """Digest anew when asked next: code was loaded again."""
+    for kept in (versions, code_digest, own_digest):
+        kept.cache_clear()
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mtlgrad.compare.claims import begun_at, claimed, untouched_s
-from mtlgrad.compare.run import Job
+from mtlgrad.compare.job import Job
 
 _LONGEST_WRITE_S = 1.0
 

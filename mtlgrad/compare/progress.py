@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mtlgrad.compare.job import Job
 from mtlgrad.compare.metrics import rounded
 from mtlgrad.compare.registry import make_problem
-from mtlgrad.compare.run import Job
 from mtlgrad.compare.schema import Run
 
 POLL_S = 0.3

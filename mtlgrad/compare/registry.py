@@ -22,6 +22,10 @@ Found = type[Problem] | Callable[..., Any]
 """A problem: a class with phases, or a function `train(method, run)`."""
 
 
+GIVEN: dict[str, Any] = {}
+"""Methods that were given as values and that no import finds, by what results call them; for tuning and controls."""
+
+
 def located(name: str, known: Registry, *, beside: Path | None = None) -> str:
     """Where the problem called `name` is imported from.
 
@@ -56,6 +60,8 @@ def located(name: str, known: Registry, *, beside: Path | None = None) -> str:
 
 def imported(source: str) -> Any:
     """What is found at `module:name` or `file.py:name`; ValueError where nothing is."""
+    if source in GIVEN:
+        return GIVEN[source]
     place, _, attribute = source.rpartition(":")
     try:
         module = _module_of(Path(place)) if place.endswith(".py") else importlib.import_module(place)
@@ -103,7 +109,7 @@ def make_method(name: str, arguments: Mapping[str, Any]) -> Method:
     """A method of the catalog by name, or one's own by where its class is: `module:Name` or `file.py:Name`."""
     if ":" not in name:
         return catalog.make(name, **arguments)
-    made = imported(located(name, {}))
+    made = imported(name if name in GIVEN else located(name, {}))
     method = made(**arguments) if callable(made) else made
     if not isinstance(method, Method):
         raise TypeError(f"method {name!r} is a {type(method).__name__}; allowed: what derives from mtlgrad.Method")

@@ -59,6 +59,13 @@ class Results:
     def machines(self) -> list[Machine]:
         return list(dict.fromkeys(run.machine for run in self.runs))
 
+    @property
+    def several_codes(self) -> bool:
+        """Whether runs that belong together were made by more than one version of the code."""
+        problem = {run.versions.code for run in self.runs}
+        methods = {(run.label, run.method_code) for run in self.runs}
+        return len(problem) > 1 or len(methods) > len({label for label, _ in methods})
+
     def machine_text(self, machine: Machine) -> str:
         """A machine and how it was used, in a sentence."""
         used = [run for run in self.runs if run.machine == machine]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import Any, cast
 
 import torch
@@ -15,19 +14,17 @@ from mtlgrad import Method
 from mtlgrad.compare.checkpoints import CheckpointError
 from mtlgrad.compare.claims import claimed
 from mtlgrad.compare.clock import Clock
-from mtlgrad.compare.environment import UNKNOWN_MACHINE, UNKNOWN_VERSIONS, code_digest, machine, versions
-from mtlgrad.compare.fit import check_fit
+from mtlgrad.compare.environment import UNKNOWN_MACHINE, UNKNOWN_VERSIONS, machine, versions
 from mtlgrad.compare.function import FunctionRun, call
 from mtlgrad.compare.history import History
-from mtlgrad.compare.labels import slug
+from mtlgrad.compare.job import Job
 from mtlgrad.compare.live import Progress
 from mtlgrad.compare.loop import Event, train
 from mtlgrad.compare.metrics import check_given
 from mtlgrad.compare.problem import Problem
 from mtlgrad.compare.record import nothing_observed, observed, ready
-from mtlgrad.compare.registry import Found, Registry, find_problem, make_method, make_problem
-from mtlgrad.compare.schema import Identity, Run, read_run, write_run
-from mtlgrad.compare.suite import Suite
+from mtlgrad.compare.registry import make_problem
+from mtlgrad.compare.schema import Run, write_run
 from mtlgrad.compare.telling import UnwrittenError, told, without_folders
 from mtlgrad.compare.watched import Watched
 
@@ -36,98 +33,6 @@ CHECKPOINT_EVERY_S = 30.0
 
 _Outcome = tuple[History, dict[str, Any], list[str], dict[str, Any]]
 """What was observed, exhibits, notes, the problem's options."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run to be made, and where its files go."""
-
-    identity: Identity
-    folder: Path
-    threads: int = 1
-    jobs: int = 1
-    tracker: str | None = None
-    known: Registry = field(default_factory=dict)
-    """The problems that have a name, or are in a file, with where they are imported from."""
-    problem: Found | None = None
-    """The problem itself, where it was given as a value; None: it is imported."""
-    method: type[Method] | None = None
-    """Likewise the class of the method."""
-    metrics: tuple[str, ...] = ()
-    """What the problem must give, the main metric first."""
-
-    @property
-    def source(self) -> str:
-        """Where the problem is imported from."""
-        return self.known.get(self.identity.problem, self.identity.problem)
-
-    @property
-    def stem(self) -> str:
-        return f"{self.identity.arm}--{slug(self.identity.label)}--seed{self.identity.seed}"
-
-    @property
-    def result(self) -> Path:
-        return self.folder / "runs" / f"{self.stem}.json"
-
-    @property
-    def live(self) -> Path:
-        """Holds the progress while the run lasts."""
-        return self.folder / "live" / f"{self.stem}.json"
-
-    @property
-    def claim(self) -> Path:
-        """There while somebody makes the run."""
-        return self.folder / "claims" / f"{self.stem}.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """Named after options and code: a run goes on only with what it began with."""
-        return self.folder / "checkpoints" / f"{self.stem}-{self.identity.digest}-{code_digest(self.source)}.pt"
-
-    def finished(self) -> bool:
-        """Whether a valid result of exactly this run is there. A failed one is not: it is worth another try."""
-        return self.found() is not None
-
-    def found(self) -> Run | None:
-        """The valid result of exactly this run, if it is there."""
-        run = self._there()
-        return run if run is not None and run.digest == self.identity.digest else None
-
-    def holds_another(self) -> bool:
-        """Whether a finished result of other settings is in its place."""
-        run = self._there()
-        return run is not None and run.digest != self.identity.digest
-
-    def _there(self) -> Run | None:
-        try:
-            run = read_run(self.result)
-        except (OSError, ValueError):
-            return None
-        return run if run.status != "failed" else None
-
-    def outdated(self) -> bool:
-        """Whether the result that is there was made by another version of the code than would run now."""
-        run = self.found()
-        return run is not None and run.versions.code != code_digest(self.source)
-
-    def check(self) -> None:
-        """TypeError or ValueError unless problem and method can be made and, as far as is known, fit each other."""
-        method, problem = self.make_method(), self.find_problem()
-        if isinstance(problem, type):
-            check_fit(make_problem(problem, self.identity.problem_options, name=self.identity.problem), method)
-
-    def find_problem(self) -> Found:
-        return find_problem(self.identity.problem, self.known) if self.problem is None else self.problem
-
-    def make_method(self) -> Method:
-        if self.method is not None:
-            return self.method(**self.identity.method_args)
-        return make_method(self.known.get(self.identity.method, self.identity.method), self.identity.method_args)
-
-
-def jobs_of(suite: Suite, folder: Path, **shared: Any) -> list[Job]:
-    """All runs of a suite, seed by seed, so that an early look at the results has every method."""
-    return [Job(identity, folder, metrics=tuple(suite.metrics), **shared) for identity in suite.identities()]
 
 
 def attempt(job: Job) -> Run | None:
@@ -152,7 +57,7 @@ def execute(job: Job) -> Run:
 
     The checkpoint of a run that failed stays, for the next try to go on from, unless it is itself what failed.
     """
-    versions(job.source)  # now: by the end of a long run the tree may hold other code than was loaded
+    job.digest_code()
     torch.set_num_threads(job.threads)
     started = Clock()
     keep, settings = False, {}
@@ -272,12 +177,13 @@ def failure(job: Job, error: BaseException, started: Clock | None = None) -> Run
     try:
         return _run(job, started, **known)
     except Exception:  # the very thing that failed may be the look at code or machine
-        return _run(job, started, versions=UNKNOWN_VERSIONS, machine=UNKNOWN_MACHINE, **known)
+        return _run(job, started, versions=UNKNOWN_VERSIONS, machine=UNKNOWN_MACHINE, method_code=None, **known)
 
 
 def _run(job: Job, started: Clock, **known: Any) -> Run:
     return Run(
         **job.identity.model_dump(),
+        method_code=known.pop("method_code") if "method_code" in known else job.method_code,
         versions=known.pop("versions", None) or versions(job.source),
         machine=known.pop("machine", None) or machine(),
         threads=job.threads,

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from mtlgrad.compare.options import Options
+
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "diverged", "failed"]
@@ -46,9 +48,9 @@ class Identity(_Record):
     arm: str
     label: str
     problem: str = formerly("problem", "task")
-    problem_options: dict[str, Any] = formerly("problem_options", "task_options")
+    problem_options: Options = formerly("problem_options", "task_options")
     method: str
-    method_args: dict[str, Any]
+    method_args: Options
     seed: Count
     evaluate_every: Annotated[int, Field(ge=1)]
 
@@ -177,6 +179,8 @@ class Run(Identity):
     """`method_args` with the method's defaults put in; a method inside is told by its repr."""
     options_read: list[str] | None = None
     """Of a problem that is a function: the options that it asked for. None: of a class, or not known."""
+    method_code: str | None = None
+    """Digest of the sources of a method of one's own; None for one of the catalog, whose code `versions` tells of."""
     status: Status
     reason: str
     """Why it diverged or failed; empty when ok."""

@@ -200,7 +200,7 @@ def limitations(results: Results) -> list[str]:
         texts.append(f"It has no control for: {'; '.join(text for name, text in SETTLED.items() if name in without)}.")
     if not any(run.metrics and run.metrics.final_validation is not None for run in results.runs):
         texts.append("The problem gives no validation score, so no step or hyperparameter could be chosen fairly.")
-    if len({run.versions.code for run in results.runs}) > 1:
+    if results.several_codes:
         texts.append("Its runs come from more than one version of the code.")
     if any(run.jobs > 1 for run in results.runs):
         texts.append("Runs shared the machine: step times are rough.")

@@ -16,6 +16,7 @@ from mtlgrad.compare.controls import Control
 from mtlgrad.compare.labels import MOST_LETTERS, did_you_mean, slug
 from mtlgrad.compare.likeness import completed
 from mtlgrad.compare.metrics import Metrics
+from mtlgrad.compare.options import Options
 from mtlgrad.compare.schema import Identity, formerly
 from mtlgrad.compare.tuning import Chosen, Tuning
 
@@ -25,7 +26,6 @@ MOST_SEED = 2**63
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Label = Annotated[str, Field(min_length=1, max_length=MOST_LETTERS)]
 Seed = Annotated[int, Field(ge=0, lt=MOST_SEED)]
-Options = dict[str, Any]
 
 
 class SuiteError(ValueError):

@@ -11,7 +11,8 @@ import joblib
 import torch
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from mtlgrad.compare.run import Job, attempt, failure
+from mtlgrad.compare.job import Job
+from mtlgrad.compare.run import attempt, failure
 from mtlgrad.compare.schema import Run
 
 LOOK_AGAIN_S = 1.0

@@ -223,7 +223,7 @@ def notes(results: Results) -> list[str]:
         )
     texts += group_notes(results.suite, results.runs) + missing(results)
     texts += [_version_text(versions) for versions in results.versions]
-    if len({one.code for one in results.versions}) > 1:
+    if results.several_codes:
         texts.append("Attention: these runs were made by more than one version of the code.")
     texts += [results.machine_text(machine) for machine in results.machines]
     texts += [f"{run.label}, {run.arm}, seed {run.seed}: {note}." for run in results.runs for note in run.notes]

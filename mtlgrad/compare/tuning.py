@@ -15,11 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.stats import qmc
 
 from mtlgrad import catalog
+from mtlgrad.compare.options import Options
 from mtlgrad.compare.registry import imported
 from mtlgrad.compare.schema import Run
 from mtlgrad.spaces import LogUniform, Space
-
-Options = dict[str, Any]
 
 
 class _Strict(BaseModel):

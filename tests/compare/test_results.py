@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from mtlgrad.compare.job import Job
 from mtlgrad.compare.results import belongs, load_results, of_other_settings, save_suite
-from mtlgrad.compare.run import Job
 from mtlgrad.compare.schema import Identity, Run, write_run
 from mtlgrad.compare.suite import Suite, SuiteError
 from mtlgrad.compare.table import notes

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from mtlgrad.compare import environment
 from mtlgrad.compare.environment import code_digest
+from mtlgrad.compare.job import Job, jobs_of
 from mtlgrad.compare.problem import Phase
-from mtlgrad.compare.run import Job, execute, jobs_of
+from mtlgrad.compare.run import execute
 from mtlgrad.compare.schema import Identity, Run, read_run, write_run
 from mtlgrad.compare.suite import Suite
 from tests.compare.linear import Linear

@@ -16,9 +16,9 @@ from mtlgrad import GH
 from mtlgrad.compare import Outline
 from mtlgrad.compare.command.compare import parse_labels, parse_seeds
 from mtlgrad.compare.comparison import check
+from mtlgrad.compare.job import jobs_of
 from mtlgrad.compare.labels import slug
 from mtlgrad.compare.loop import train
-from mtlgrad.compare.run import jobs_of
 from mtlgrad.compare.suite import Arm, MethodRow, Suite, SuiteError, find, load, names
 from tasks.registry import PROBLEMS
 from tests.compare.conftest import SUITE

@@ -21,7 +21,8 @@ import pytest
 from mtlgrad.compare import claims, clock, leftovers, live, run, sweep
 from mtlgrad.compare.claims import claimed
 from mtlgrad.compare.command import main
-from mtlgrad.compare.run import Job, attempt, execute
+from mtlgrad.compare.job import Job
+from mtlgrad.compare.run import attempt, execute
 from mtlgrad.compare.schema import read_run
 from tests.compare.linear import Linear
 from tests.compare.test_function import ENVIRONMENT, SUITE, here, observed

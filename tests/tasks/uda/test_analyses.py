@@ -8,8 +8,9 @@ import pytest
 from matplotlib import image
 
 from benchmarks.__main__ import main
+from mtlgrad.compare.job import Job
 from mtlgrad.compare.results import save_suite
-from mtlgrad.compare.run import Job, execute
+from mtlgrad.compare.run import execute
 from mtlgrad.compare.schema import Run
 from mtlgrad.compare.suite import MethodRow, Suite
 from tasks.uda.analyses.table import ANALYSES

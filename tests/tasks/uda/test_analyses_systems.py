@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from mtlgrad.compare.run import Job, execute
+from mtlgrad.compare.job import Job
+from mtlgrad.compare.run import execute
 from mtlgrad.compare.schema import Identity, Run, StepTime
 from tasks.uda.analyses.runs import COLOURS, looks, systems
 from tasks.uda.analyses.table import ANALYSES
