@@ -30,7 +30,8 @@ class Balancer:
     """Decides the update of the shared parameters from several losses, by any method of the zoo.
 
     Gradients *accumulate* into `.grad`, as `Tensor.backward` has it: zero them between steps. A private parameter that
-    no loss reaches keeps ``grad = None``. Hooks after accumulation are called once, with the update; a hook of
+    no loss reaches keeps ``grad = None``. Hooks after accumulation are called once, with the update (but task by task
+    for a private parameter that is used inside a reentrant checkpoint only, where nobody sees it); a hook of
     `Tensor.register_hook` is part of the graph, and sees each task's gradient.
 
     With a `torch.amp.GradScaler`, give the losses as they are and `backward(losses, scale=scaler)`; `scaler.step` and
@@ -163,7 +164,9 @@ class Balancer:
         ------
         TypeError, ValueError
             Naming the argument, the value and what is allowed; nothing has changed then. That no loss reaches a
-            trainable shared parameter, or that one was replaced, shows on the way back only: zero the gradients then.
+            trainable shared parameter, though its task used to or no task ever has, or that one was replaced, shows on
+            the way back only: zero the gradients then. (A batch of tasks that have never led to the shared parameters,
+            while others do or may, leaves their `.grad` as it is.)
             Whatever is raised, here or by `accumulate`, an open window of micro-batches is dropped: zero the gradients
             and start it again.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -16,10 +17,11 @@ Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
 class TaskGradients:
     """J [m, n] over a list of parameters, row i the gradient of task i, columns in the order of the parameters.
 
-    The columns of one parameter follow its own memory (row-major or not), so that a row and a direction are cut into
-    gradients with the strides that plain autograd would give them. One buffer serves every step: rows are zeroed,
-    added to, read. A parameter that no task touched is remembered, so that it can keep ``grad = None`` as in plain
-    torch.
+    The columns of one parameter are its entries in row-major order, whatever the order of its own memory: a column is
+    the same entry in a model that is channels-last and in one that is not, and a method's draws and its state belong to
+    the same entries. A direction is cut into gradients with the strides that plain autograd would give them. One buffer
+    serves every step: rows are zeroed, added to, read. A parameter that no task touched is remembered, so that it can
+    keep ``grad = None`` as in plain torch.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ class TaskGradients:
         blocks: Sequence[int] | None = None,
         wide: bool = False,
     ) -> None:
-        self._likes = [_like(p) for p in parameters]
+        self._likes = [like_gradient(p) for p in parameters]
         self._layouts = [_layout(p) for p in parameters]
         self._blocks = None if blocks is None else list(blocks)
         self._sizes = [p.numel() for p in parameters]
@@ -87,7 +89,7 @@ class TaskGradients:
         self._touched = [set(row.nonzero().flatten().tolist()) for row in touched]
 
     def rows(self, task: int) -> list[Tensor]:
-        """Row `task` as one gradient a parameter; views."""
+        """Row `task` as one gradient a parameter; views, row-major."""
         return self._views[task]
 
     @property
@@ -127,6 +129,12 @@ class TaskGradients:
         if divisor is not None and sources:
             wide = [source.to(self.matrix.dtype) for source in sources]
             sources = list(torch._foreach_div(wide, divisor.to(self.matrix.device)))
+        alike = [target.stride() == source.stride() for target, source in zip(targets, sources, strict=True)]
+        if not all(alike):  # one that is not takes from all others the single launch that an accelerator needs for them
+            for target, source in zip(targets, sources, strict=True):
+                if target.stride() != source.stride():
+                    target.add_(source)
+            targets, sources = list(compress(targets, alike)), list(compress(sources, alike))
         if targets:
             torch._foreach_add_(targets, sources)
 
@@ -148,23 +156,42 @@ class TaskGradients:
 
     def split(self, direction: Tensor) -> Iterator[Tensor | None]:
         """Cut d [n] into one tensor per parameter, in its shape, strides and dtype; None where no task had any."""
-        for piece, (_, _, dtype), tasks in zip(self._unflatten(direction), self._layouts, self._touched, strict=True):
+        for piece, like, tasks in zip(self._unflatten(direction), self._likes, self._touched, strict=True):
             # `data`: each with a version of its own, so that it can be told which of them was changed in place.
-            yield piece.to(dtype).data if tasks else None
+            yield laid_out(piece.to(like.dtype), like).data if tasks else None
 
     def _unflatten(self, flat: Tensor) -> list[Tensor]:
+        pieces = zip(flat.split(self._sizes), self._likes, strict=True)
+        # Strides of dimensions of size 1 say nothing: where the order is row-major they are those of the gradient.
         return [
-            piece.as_strided(like.shape, like.stride())
-            for piece, like in zip(flat.split(self._sizes), self._likes, strict=True)
+            piece.as_strided(like.shape, like.stride()) if like.is_contiguous() else piece.view(like.shape)
+            for piece, like in pieces
         ]
 
 
-def _like(parameter: Tensor) -> Tensor:
+def like_gradient(parameter: Tensor) -> Tensor:
     """A tensor without memory that has the strides of the parameter's gradient: its own if dense, else row-major."""
     like = torch.empty_like(parameter, device="meta")
     if like.stride() == parameter.stride():
         return like
     return torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
+
+
+def places_in_memory(parameter: Tensor) -> Tensor:
+    """Where in the order of its memory each entry of a parameter's gradient is, by the entry's row-major number.
+
+    Empty where the two orders are one, and for a parameter that is sharded: its gradients are gathered row-major.
+    """
+    if hasattr(parameter, "to_local") or (like := like_gradient(parameter)).is_contiguous():
+        return torch.empty(0, dtype=torch.long)
+    return torch.arange(like.numel()).as_strided(like.shape, like.stride()).reshape(-1)
+
+
+def laid_out(values: Tensor, like: Tensor) -> Tensor:
+    """`values` with the strides of `like`, copied unless they have them."""
+    if values.stride() == like.stride():
+        return values
+    return torch.empty_strided(like.shape, like.stride(), dtype=values.dtype, device=values.device).copy_(values)
 
 
 def _layout(parameter: Tensor) -> Layout:

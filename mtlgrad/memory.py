@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import JacobianAggregator
+from mtlgrad.gradients import places_in_memory
 from mtlgrad.method import Method, State
 from mtlgrad.states import (
     Columns,
@@ -18,6 +19,7 @@ from mtlgrad.states import (
     check_saved,
     check_states,
     first_states,
+    from_memory_order,
     picked,
     put_back,
     refitted,
@@ -70,6 +72,7 @@ class Memory:
         return {
             "states": self._states,
             "columns": self._columns,
+            "order": "row-major",
             "generator": self.source().get_state(),
             "steps": self.steps,
         }
@@ -84,7 +87,12 @@ class Memory:
             widths = [sum(sizes.get(k, 0) for k in group) for group in columns]
             check_states(saved["states"], blank_states(self._method, len(tasks or ()), widths))
         same_kind = check_draws(self._method, saved["generator"], self.source())
-        self._states, self._columns = copy.deepcopy(saved["states"]), copy.deepcopy(columns)
+        states = copy.deepcopy(saved["states"])
+        if states is not None and "order" not in saved:
+            # Of an earlier version: columns lay as parameters did in memory, and now do, for it does not say how.
+            places = [places_in_memory(p) for p in self._shared]
+            states = from_memory_order(self._method, states, len(tasks or ()), columns, places)
+        self._states, self._columns = states, copy.deepcopy(columns)
         if same_kind:
             self._generator.set_state(saved["generator"].cpu())
         self.steps = saved["steps"]

@@ -23,7 +23,10 @@ def blank_states(method: Method, m: int, widths: Sequence[int]) -> list[State]:
 
 
 Columns = list[dict[int, int]]
-"""For each group, in the order of J's columns: which shared parameters have columns, and how many each."""
+"""For each group, in the order of J's columns: which shared parameters have columns, and how many each.
+
+Those of one parameter are its entries in row-major order, however it lies in memory.
+"""
 
 
 def refitted(method: Method, states: Sequence[State], m: int, old: Columns, new: Columns) -> list[State]:
@@ -49,6 +52,30 @@ def refitted(method: Method, states: Sequence[State], m: int, old: Columns, new:
                     source = value.narrow(axis, _start(before, k), before[k])
                     blank[name].narrow(axis, _start(after, k), after[k]).copy_(source)
         found.append(blank)
+    return found
+
+
+def from_memory_order(
+    method: Method, states: Sequence[State], m: int, columns: Columns, places: Sequence[Tensor]
+) -> list[State]:
+    """States for m tasks whose columns lie as each shared parameter does in memory, with row-major ones instead.
+
+    `places`: for each shared parameter where in its memory its entries are, see `gradients.places_in_memory`.
+    """
+    if not isinstance(method, JacobianAggregator):
+        return list(states)
+    found = []
+    for state, group in zip(states, columns, strict=True):
+        n = sum(group.values())
+        axes = _axes(method.init_like(_meta(m, n)), method.init_like(_meta(m, n + 1)))
+        sorted_ = {name: value.clone() if axes[name] else value for name, value in state.items()}
+        for k, width in group.items():
+            for name, value in state.items():
+                if len(places[k]) == width and axes[name]:
+                    (axis,) = axes[name]
+                    old, new = (one.narrow(axis, _start(group, k), width) for one in (value, sorted_[name]))
+                    new.copy_(old.index_select(axis, places[k].to(old.device)))
+        found.append(sorted_)
     return found
 
 

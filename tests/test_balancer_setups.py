@@ -114,6 +114,45 @@ def test_a_private_parameter_of_two_tasks_has_its_hook_called_once() -> None:
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["private unknown", "private named"])
+@pytest.mark.parametrize("memory", ["fast", "lean"])
+@pytest.mark.parametrize("method", [MGDA(), GradDrop(), Sum(), MoCo()], ids=lambda m: m.name)
+def test_heads_that_come_later_have_their_hooks_called_once(method: mtlgrad.Method, memory: Any, named: bool) -> None:
+    """Tasks that were absent at first, and a head that is exchanged between two steps."""
+    net, x = Net(), batch()
+    shared_heads, last = nn.ModuleList([nn.Linear(5, 1).double() for _ in range(2)]), nn.Linear(5, 1).double()
+    seen: list[tuple[nn.Parameter, Tensor]] = []
+    for p in (*shared_heads.parameters(), *last.parameters()):
+        p.register_post_accumulate_grad_hook(lambda p: seen.append((p, p.grad.clone())))
+    private = [*net.heads.parameters(), *shared_heads.parameters(), *last.parameters()] if named else None
+    balancer = Balancer(method, net.trunk, tasks=("a", "b", "c"), memory=memory, private=private)
+
+    def losses(head: nn.Module) -> Losses:
+        z = net.trunk(x)
+        return {"b": head(z).square().mean(), "c": -(head(z) - 1).sin().mean()}
+
+    balancer.backward({"a": net.losses(x)["a"]})
+    assert not seen
+    for head in (shared_heads[0], shared_heads[1], last):
+        head.zero_grad()
+        balancer.backward({"a": net.losses(x)["a"], **losses(head)})
+        assert sorted(id(p) for p, _ in seen) == sorted(map(id, head.parameters()))
+        for p, gradient in seen:
+            assert torch.equal(gradient, p.grad)  # type: ignore[arg-type]
+        seen.clear()
+
+
+def test_hooks_of_what_a_reentrant_checkpoint_hides_are_called_task_by_task() -> None:
+    net, x = Net(), batch()
+    calls: list[int] = []
+    head = nn.Linear(5, 1).double()
+    head.weight.register_post_accumulate_grad_hook(lambda _: calls.append(1))
+    z = net.trunk(x)
+    out = [checkpoint(head, z, use_reentrant=True) for _ in range(2)]
+    Balancer(GH(), net.trunk).backward({"a": out[0].sum(), "b": -out[1].square().sum()})
+    assert len(calls) == 2
+
+
 def test_hooks_are_back_after_a_step_that_fails() -> None:
     w = nn.Parameter(torch.ones(2))
     calls: list[int] = []
@@ -178,6 +217,87 @@ def test_no_loss_reaches_a_shared_parameter(name: str, method: mtlgrad.Method, s
     words = "detached or computed under" if name == "detached" else "other tensors of the same shapes"
     with pytest.raises(ValueError, match=f"no loss reaches any of the trainable shared.*{words}"):
         balancer.backward(net.losses(x, trunk))
+
+
+def bypass(net: Net, x: Tensor, own: nn.Module) -> Tensor:
+    """A loss of its own head alone, as where representations are read from a cache."""
+    return own(net.trunk(x).detach()).square().mean()
+
+
+@pytest.mark.parametrize("apply", ["shared", "loss"])
+@pytest.mark.parametrize("micro_batches", [False, True])
+@pytest.mark.parametrize("tasks", [None, ("a", "b", "c")])
+@pytest.mark.parametrize("method", KINDS, ids=lambda m: m.name)
+def test_a_batch_whose_tasks_pass_the_trunk_by(
+    method: mtlgrad.Method, tasks: Any, micro_batches: bool, apply: Any
+) -> None:
+    """Its private parameters learn, and the shared ones have the `.grad` that they had: before any task has reached
+    them, too, while there are tasks that may."""
+    if micro_batches or isinstance(method, mtlgrad.JacobianAggregator):
+        apply = "shared"
+    net, x = Net(), batch()
+    own = nn.Linear(5, 1).double()
+    balancer = Balancer(method, net.trunk, tasks=tasks, apply=apply)
+
+    def alone(old: Tensor | None) -> None:
+        net.trunk[0].weight.grad, own.weight.grad = old, None
+        if micro_batches:
+            balancer.accumulate({"c": bypass(net, x, own)}, of=2)
+        step = balancer.backward({"c": bypass(net, x, own)})
+        assert step.present == ("c",)
+        assert bool(step.finite)
+        assert own.weight.grad is not None
+        assert net.trunk[0].weight.grad is old
+        assert net.trunk[2].weight.grad is None
+
+    if tasks is not None:
+        alone(None)
+    balancer.backward({**net.losses(x), "c": bypass(net, x, own)})
+    assert net.trunk[2].weight.grad is not None
+    net.zero_grad()
+    alone(None)
+    alone(torch.ones_like(net.trunk[0].weight))
+    net.zero_grad()
+    balancer.backward(net.losses(x))
+    assert net.trunk[2].weight.grad is not None
+
+
+def test_tasks_one_at_a_time_that_all_pass_the_trunk_by_are_told_with_the_last() -> None:
+    net, x = Net(), batch()
+    balancer = Balancer(GH(), net.trunk, tasks=("a", "b"))
+    own = nn.Linear(5, 1).double()
+    balancer.backward({"a": bypass(net, x, own)})
+    with pytest.raises(ValueError, match=r"no loss reaches any.*detached.*backward\(\) of its summed losses"):
+        balancer.backward({"b": bypass(net, x, own)})
+
+
+def test_a_task_that_used_to_reach_the_trunk_is_told() -> None:
+    net, x = Net(), batch()
+    balancer = Balancer(GH(), net.trunk, tasks=("a", "b"))
+    balancer.backward({"a": net.losses(x)["a"]})
+    own = nn.Linear(5, 1).double()
+    balancer.backward({"b": bypass(net, x, own)})
+    with pytest.raises(ValueError, match="no loss reaches any.*detached"):
+        balancer.backward({"a": bypass(net, x, own)})
+
+
+def test_a_window_of_which_only_the_first_part_reaches_the_trunk() -> None:
+    for method in (Sum(), GH()):
+        net, x = Net(), batch()
+        own = nn.Linear(5, 1).double()
+        balancer = Balancer(method, net.trunk)
+        for _ in range(2):
+            balancer.accumulate({"a": net.losses(x)["a"], "b": net.losses(x)["b"]}, of=2)
+            balancer.backward({"a": bypass(net, x, own), "b": bypass(net, x, own) + 1})
+        assert net.trunk[0].weight.grad is not None
+
+
+def test_a_new_task_with_a_head_of_a_shared_parameters_shape_replaces_nothing() -> None:
+    w, u = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(2))
+    head = nn.Linear(3, 3, bias=False)
+    balancer = Balancer(GH(), [w, u], tasks=("a", "b"))
+    balancer.backward({"a": w.square().sum() + u.sum()})
+    balancer.backward({"b": head(torch.ones(3)).sum() * u.sum()})  # w was reached before, and is no more
 
 
 @pytest.mark.parametrize("modules", [False, True])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -18,12 +21,21 @@ from mtlgrad import (
     Every,
     GHPlusPlus,
     GradDrop,
+    JacobianAggregator,
     MoCo,
     Normalised,
     PCGrad,
     Sum,
 )
+from mtlgrad.catalog import CATALOG
+from tests.layouts import LAYOUTS, relaid
 from tests.nets import Net, batch, grads
+
+COLUMNWISE = [
+    entry.method
+    for entry in CATALOG.values()
+    if isinstance(entry.method, JacobianAggregator) and entry.method.traits.stateful
+]
 
 
 @pytest.mark.parametrize("method", [PCGrad(), GradDrop()], ids=lambda m: m.name)
@@ -95,6 +107,66 @@ def test_states_of_groups_have_the_groups_sizes() -> None:
     fresh = Balancer(MoCo(), net.trunk.parameters(), groups="tensor")
     fresh.load_state_dict(balancer.state_dict())
     torch.testing.assert_close(fresh.state_dict()["states"], balancer.state_dict()["states"])
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, None])
+@pytest.mark.parametrize("groups", [None, "tensor"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        one.method
+        for one in CATALOG.values()
+        if isinstance(one.method, JacobianAggregator) and one.method.traits.stateful
+    ],
+    ids=lambda m: m.name,
+)
+def test_a_state_goes_on_in_another_memory_format(method: mtlgrad.Method, groups: Any, layout: str | None) -> None:
+    """With what an earlier version saved, whose columns lay in the order of memory, too."""
+    draws = torch.Generator().manual_seed(2)
+    batches = [torch.randn(3, 2, 4, 4, generator=draws, dtype=torch.float64) for _ in range(3)]
+
+    def made() -> tuple[nn.Module, nn.Module, Balancer]:
+        torch.manual_seed(0)
+        trunk = nn.Sequential(nn.Conv2d(2, 3, 2), nn.Tanh(), nn.Conv2d(3, 2, 2)).double()
+        return trunk, nn.Linear(8, 2).double(), Balancer(method, trunk, groups=groups)
+
+    def step(trunk: nn.Module, head: nn.Module, balancer: Balancer, x: Tensor) -> Tensor:
+        trunk.zero_grad()
+        out = head(trunk(x).flatten(1))
+        balancer.backward({"a": (out[:, 0] - 1).square().mean(), "b": (out[:, 1] + out[:, 0]).square().mean()})
+        return grads(trunk)
+
+    first = made()
+    for x in batches[:2]:
+        step(*first, x)
+    saved = copy.deepcopy(first[2].state_dict())
+    wanted = step(*first, batches[2])
+
+    other = made()
+    if layout is not None:
+        relaid(other[0], layout)
+    other[2].load_state_dict(saved)
+    torch.testing.assert_close(step(*other, batches[2]), wanted)
+
+    del saved["order"]
+    for state, columns in zip(saved["states"], saved["columns"], strict=True):
+        for name, value in state.items():
+            if value.dim() and value.shape[-1] == sum(columns.values()):
+                state[name] = in_memory_order(value, [list(other[0].parameters())[k] for k in columns])
+    other[2].load_state_dict(saved)
+    torch.testing.assert_close(step(*other, batches[2]), wanted)
+
+
+def in_memory_order(rows: Tensor, parameters: list[Tensor]) -> Tensor:
+    """Row-major columns [..., n] in the order of the parameters' own memory, one entry at a time."""
+    pieces = []
+    for row, p in zip(rows.split([p.numel() for p in parameters], dim=-1), parameters, strict=True):
+        entries = list(itertools.product(*map(range, p.shape)))
+        # Gradients of a parameter with gaps are row-major.
+        strides = p.stride() if p.untyped_storage().nbytes() == p.nbytes else p.contiguous().stride()
+        at = [sum(map(operator.mul, entry, strides)) for entry in entries]
+        pieces.append(row[..., [at.index(k) for k in range(p.numel())]])
+    return torch.cat(pieces, dim=-1)
 
 
 def test_a_generator_of_another_device() -> None:

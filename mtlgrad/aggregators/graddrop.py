@@ -103,7 +103,8 @@ class ActivationGradDrop(JacobianAggregator):
               M_i = [P > U][\hat g_i > 0] + [P < U][\hat g_i < 0], \qquad
               d_b = \sum_i \bigl(\ell_i + (1 - \ell_i) M_i\bigr) \circ \frac{\partial L_i}{\partial z_b}
 
-    Shapes: features z [b, ...] of n entries, J [m, n] the gradients at z, flattened -> d [n]. In a training loop:
+    Shapes: features z [b, ...] of n entries, J [m, n] the gradients at z, flattened sample by sample (row-major,
+    however z lies in memory) -> d [n]. In a training loop:
     ``Balancer(ActivationGradDrop(), shared=...).backward(losses, features=z)``.
 
     Parameters

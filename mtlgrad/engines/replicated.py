@@ -11,7 +11,7 @@ from torch import Tensor
 from mtlgrad.engines.processes import compiled_passes_explained
 from mtlgrad.engines.reach import reach
 from mtlgrad.engines.several import Several
-from mtlgrad.gradients import TaskGradients
+from mtlgrad.gradients import TaskGradients, laid_out, like_gradient
 
 
 class Replicas(Several):
@@ -57,5 +57,8 @@ class Replicas(Several):
 
 
 def _owned(gradient: Tensor, p: Tensor) -> Tensor:
-    """A copy with the strides of `p`: autograd may hand out one tensor for several parameters."""
-    return gradient.clone() if gradient.layout != torch.strided else torch.empty_like(p).copy_(gradient)
+    """A copy with the strides that plain autograd gives: it may hand out one tensor for several parameters."""
+    if gradient.layout != torch.strided:
+        return gradient.clone()
+    laid = laid_out(gradient, like_gradient(p))
+    return gradient.clone() if laid is gradient else laid

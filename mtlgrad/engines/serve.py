@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from mtlgrad.aggregators.base import GradientAggregator
 from mtlgrad.engines.base import Call, Engine, Outcome
 from mtlgrad.engines.reach import reach
 from mtlgrad.scalarizers.base import Scalarizer
 
+Result = TypeVar("Result")
+
 
 class Attendant:
-    """Serves the calls of one Balancer; remembers which leaves its losses have led to."""
+    """Serves the calls of one Balancer; remembers what its losses have led to."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self._of_modules = {id(p) for module in modules for p in module.parameters()}
-        self._leaves: dict[int, weakref.ref[Tensor]] | None = None
+        self._leaves: dict[int, weakref.ref[Tensor]] = {}
+        self._seen: set[int] = set()  # tasks that have been present
+        self._users: set[int] = set()  # those of them whose first loss led to a trainable shared parameter
         self._reached: set[int] = set()
+        self._collected: set[int] = set()  # what earlier micro-batches of this window have changed
         self._looked_at: set[int] = set()
 
     def run(self, call: Call, engine: Engine) -> Outcome:
@@ -31,56 +37,62 @@ class Attendant:
         Raises
         ------
         ValueError
-            Where no loss reached a trainable shared parameter, or one that was reached before was replaced.
+            Where no loss reached a trainable shared parameter though one should have, or one that was reached before
+            was replaced.
         """
-        _check_reentrant(call)
-        if self._leaves is None:
-            self._leaves = {key: weakref.ref(leaf) for key, leaf in reach(call.losses).leaves.items()}
-        waiting = [*call.trainable, *self._private(call)]
-        before = [_mark(p) for p in waiting]
-        with _hooks_held(waiting) as hooks:
-            outcome = engine.run(call)
-        changed = [p for p, mark in zip(waiting, before, strict=True) if not _unchanged(p, mark)]
-        self._check_reached(call, {id(p) for p in changed})
+        outcome, changed, hooks = self._served(call, lambda: engine.run(call))
+        self._check_reached(call, {id(p) for p in changed} | self._collected)
         _fire(changed, hooks)
         return outcome
 
     def collect(self, call: Call, engine: Engine) -> Any:
         """What the engine keeps of a micro-batch; hooks of parameters whose `.grad` it changed are called."""
-        _check_reentrant(call)
-        if self._leaves is None:
-            self._leaves = {key: weakref.ref(leaf) for key, leaf in reach(call.losses).leaves.items()}
-        waiting = [*call.trainable, *self._private(call)]
-        before = [_mark(p) for p in waiting]
-        with _hooks_held(waiting) as hooks:
-            held = engine.collect(call)
-        _fire([p for p, mark in zip(waiting, before, strict=True) if not _unchanged(p, mark)], hooks)
+        held, changed, hooks = self._served(call, lambda: engine.collect(call))
+        self._collected |= {id(p) for p in changed}
+        _fire(changed, hooks)
         return held
 
-    def _private(self, call: Call) -> list[Tensor]:
-        """The private parameters with hooks, as far as they are known."""
-        shared = {id(p) for p in call.trainable}
-        known = (one() for one in (self._leaves or {}).values())
-        return [p for p in known if p is not None and id(p) not in shared and p._post_accumulate_grad_hooks]
+    def _served(self, call: Call, serve: Callable[[], Result]) -> tuple[Result, list[Tensor], dict[int, list[Any]]]:
+        """What `serve` gives, the parameters whose `.grad` it changed, and the hooks that have not been called yet."""
+        _check_reentrant(call)
+        if call.window is None:
+            self._collected.clear()
+        waiting = [*call.trainable, *_private_with_hooks(call)]
+        before = [_mark(p) for p in waiting]
+        with _hooks_held(waiting) as hooks:
+            result = serve()
+        self._meet(call)
+        return result, [p for p, mark in zip(waiting, before, strict=True) if not _unchanged(p, mark)], hooks
+
+    def _meet(self, call: Call) -> None:
+        """Look at what the losses of tasks that are present for the first time lead to."""
+        for position, loss in zip(call.positions, call.losses, strict=True):
+            if position not in self._seen:
+                found = reach([loss])
+                self._leaves |= {key: weakref.ref(leaf) for key, leaf in found.leaves.items()}
+                if found.reaches(call.trainable):
+                    self._users.add(position)
+        self._seen.update(call.present)
 
     def _check_reached(self, call: Call, changed: set[int]) -> None:
         unreached = [k for k, p in enumerate(call.shared) if p.requires_grad and id(p) not in changed]
         missing = {id(call.shared[k]) for k in unreached}
         if call.trainable and len(unreached) == len(call.trainable):
-            raise ValueError(_nothing_reached(call))
-        if call.window is None:
-            new = missing - self._looked_at
-            if new:
-                self._looked_at |= missing
-                self._check_replaced(call, [k for k in unreached if id(call.shared[k]) in new])
-            self._reached |= changed
-            self._looked_at -= changed
+            # Else other tasks than the present ones are, or may be, what the shared parameters are for.
+            lost = not self._users.isdisjoint(call.present)
+            if lost or (len(self._seen) == call.tasks and not self._reached):
+                raise ValueError(_nothing_reached(call))
+        new = missing - self._looked_at
+        if new:
+            self._looked_at |= missing
+            self._check_replaced(call, [k for k in unreached if id(call.shared[k]) in new])
+        self._reached.update(id(p) for p in call.trainable if id(p) in changed)
+        self._looked_at -= changed
 
     def _check_replaced(self, call: Call, unreached: list[int]) -> None:
         """Raise where one of the `unreached` shared parameters is known to be the model's no more."""
         current = {id(p) for module in call.modules for p in module.parameters()}
         found = reach(call.losses)
-        assert self._leaves is not None
         known = {key for key, one in self._leaves.items() if one() is not None} | {id(p) for p in call.shared}
         new = [leaf for key, leaf in found.leaves.items() if key not in known and isinstance(leaf, nn.Parameter)]
         shapes = {leaf.shape for leaf in new}
@@ -100,6 +112,18 @@ _REMEDY = (
     "this happens by load_state_dict(assign=True), by a parametrization such as weight_norm, or where the Balancer was "
     "copied without the model. Build the Balancer (and the optimizer) after that, or copy both together"
 )
+
+
+def _private_with_hooks(call: Call) -> list[Tensor]:
+    """The private parameters that the losses lead to, or that are allowed to be led to, as far as they have hooks.
+
+    They are looked for at every step, for a head may be new; but not while nobody in this process has made a hook.
+    """
+    if not getattr(RemovableHandle, "next_id", 1):
+        return []
+    shared = {id(p) for p in call.trainable}
+    leaves = reach(call.losses).leaves.values() if call.private is None else call.private
+    return [p for p in leaves if id(p) not in shared and p._post_accumulate_grad_hooks]
 
 
 def _check_reentrant(call: Call) -> None:
@@ -134,7 +158,8 @@ def _nothing_reached(call: Call) -> str:
         )
     return (
         told + "were the representations detached or computed under torch.no_grad(), or are these another model's "
-        "parameters? Of a trunk that is meant to stay as it is, set requires_grad_(False)"
+        "parameters? Of a trunk that is meant to stay as it is, set requires_grad_(False); a batch that is meant to "
+        "pass it by needs no Balancer, but a backward() of its summed losses"
     )
 
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mtlgrad.engines.processes import Processes
+from mtlgrad.gradients import like_gradient
 
 
 class Several(Processes):
@@ -106,7 +107,7 @@ class Several(Processes):
         """One message for each dtype there is."""
         for p in parameters:
             if p.grad is None:
-                p.grad = torch.zeros_like(p)
+                p.grad = torch.zeros_like(like_gradient(p), device=p.device)
             elif p.grad.layout != torch.strided:
                 p.grad = p.grad.to_dense()
         for dtype in sorted({p.dtype for p in parameters}, key=str):

@@ -198,6 +198,61 @@ def case_diagnosed() -> Tensor:
     return record.gram
 
 
+SEEN = {"gh": mtlgrad.GH(), "graddrop": mtlgrad.GradDrop(), "moco": mtlgrad.MoCo()}
+AT_MAPS = {"gh": mtlgrad.GH(), "graddrop": mtlgrad.GradDrop(), "activations": mtlgrad.ActivationGradDrop()}
+
+
+class Maps(nn.Module):
+    """Convolutions with two heads; the representation is a map of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.trunk = nn.Sequential(nn.Conv2d(2, 4, 2), nn.Tanh(), nn.Conv2d(4, 3, 2))
+        self.heads = nn.ModuleList(nn.Conv2d(3, 2, 1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> tuple[dict[str, Tensor | None], Tensor]:
+        z = self.trunk(x)
+        losses = [(head(z) - 1).square().flatten(1).sum(1) for head in self.heads]
+        return {"a": losses[0].mean(), "b": -losses[1].sin().mean()}, z
+
+
+def shards(model: Maps) -> Any:
+    for layer in (model.trunk[0], model.trunk[2]):
+        fully_shard(layer)
+    return fully_shard(model)
+
+
+def images() -> Tensor:
+    return torch.randn(6, 2, 4, 5, generator=torch.Generator().manual_seed(8))
+
+
+def seen(model: Any, inner: nn.Module, x: Tensor, method: mtlgrad.Method, *, at_maps: bool) -> Tensor:
+    losses, z = model(x)
+    mtlgrad.Balancer(method, shared=inner.trunk, seed=2).backward(losses, features=z if at_maps else None)
+    return grads(inner)
+
+
+def case_channels_last() -> dict[str, Tensor]:
+    """On rank 1 the plain model is row-major."""
+    found = {}
+    for kind in ("plain", "wrapped", "sharded"):
+        for at_maps, methods in ((False, SEEN), (True, AT_MAPS)):
+            for name, method in methods.items():
+                inner, x = Maps(), own(images())
+                if kind == "sharded":  # its parameters are row-major; the representation need not be
+                    model = shards(inner)
+                elif kind == "plain" and dist.get_rank() == 1:
+                    model = inner
+                else:
+                    inner = inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                    model = DistributedDataParallel(inner) if kind == "wrapped" else inner
+                if kind != "plain" or dist.get_rank() == 0:
+                    x = x.to(memory_format=torch.channels_last)
+                found[f"{kind} {at_maps} {name}"] = seen(model, inner, x, method, at_maps=at_maps)
+    return found
+
+
 class Branches(nn.Module):
     """A trunk of which each rank uses its own branch besides a common one."""
 

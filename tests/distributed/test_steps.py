@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import mtlgrad
-from tests.distributed.cases_steps import METHODS, Branches, grads, named
+from tests.distributed.cases_steps import AT_MAPS, METHODS, SEEN, Branches, Maps, grads, images, named, seen
 from tests.distributed.problem import Tasks, batches, values
 
 Found = list[dict[str, Any]]
@@ -103,6 +103,15 @@ def test_parameters_that_one_rank_alone_uses(ranks: Found) -> None:
     mtlgrad.Balancer(mtlgrad.GH(), shared=[model.common, model.branches]).backward(losses)
     close(found, grads(model))
     assert untouched == [False, False, False, False, True, True]  # nobody used the third branch
+
+
+@pytest.mark.parametrize("kind", ["plain", *KINDS])
+@pytest.mark.parametrize("at_maps", [False, True])
+def test_channels_last_is_no_other_update(ranks: Found, kind: str, at_maps: bool) -> None:
+    for name, method in (AT_MAPS if at_maps else SEEN).items():
+        found = alike(ranks, "case_channels_last", f"{kind} {at_maps} {name}")
+        model = Maps()
+        close(found, seen(model, model, images(), method, at_maps=at_maps))
 
 
 def test_gradients_that_were_there_stay(ranks: Found) -> None:

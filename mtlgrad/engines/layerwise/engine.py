@@ -16,6 +16,7 @@ from mtlgrad.engines.layerwise.gather import Gathered, one_pass, several_passes
 from mtlgrad.engines.layerwise.plan import Plan, entries, plan
 from mtlgrad.engines.passes import accumulate, add_to_grad, private_leaves, weighted_pass
 from mtlgrad.engines.processes import Processes
+from mtlgrad.gradients import laid_out, like_gradient
 
 _NOTHING_SAVED = "it would save no work for layers and batches of these sizes"
 _REMEMBERED = 16
@@ -141,11 +142,10 @@ def _unfit(parameters: Iterable[Tensor]) -> str | None:
 
 
 def _laid_out(call: Call, pieces: dict[int, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """The parameters that get a piece, and the pieces with the parameters' own strides."""
+    """The parameters that get a piece, and the pieces with the strides that plain autograd would give them."""
     parameters = [call.trainable[k] for k in pieces]
-    laid = []
-    for p, piece in zip(parameters, pieces.values(), strict=True):
-        if piece.stride() != p.stride():
-            piece = torch.empty_like(p).copy_(piece)
-        laid.append(piece)
+    laid = [
+        piece if piece.stride() == p.stride() else laid_out(piece, like_gradient(p))
+        for p, piece in zip(parameters, pieces.values(), strict=True)
+    ]
     return parameters, laid

@@ -60,7 +60,7 @@ class Gathered:
     parts: Sequence[Part]
     """Those whose gradients are in `formed`."""
     formed: TaskGradients
-    """[m, n'] over `parts`."""
+    """[m, n'] over `parts`; for the way "rows" the columns of a part follow the rows, see `Use.raw`."""
 
     def gram(self, first: int, last: int) -> Tensor:
         """G [m, m] in float64 of the shared parameters from number `first` up to, and without, `last`."""
