@@ -46,7 +46,10 @@ class CAGrad(GramAggregator):
 
     Deviations: the authors' code also multiplies d by m; here g_0 is the mean, as in the paper.
     Where the optimal g_w is 0 (a Pareto-stationary point) the dual's formula is undefined and the printed problem has
-    many solutions: the one nearest to g_0 is taken, the projection of g_0 on {x : J x >= 0}.
+    many solutions: the one nearest to g_0 is taken, the projection of g_0 on {x : J x >= 0}. So it is where rounding
+    leaves unknown how long g_w is or, for c >= 1, whether d conflicts; where that projection lies outside of the ball
+    (c < 1), d goes towards it as far as the ball allows. A g_0 that cannot be told from 0 is taken as it is for c < 1
+    and gives d = 0 for c >= 1, which never conflicts.
 
     References
     ----------

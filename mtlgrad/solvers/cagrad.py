@@ -11,6 +11,7 @@ from mtlgrad.solvers.scaling import RESOLUTION, Array, factor
 from mtlgrad.solvers.simplex import min_norm_weights, nearest_to_origin
 
 _ROUNDS = 100  # each round leaves a face or halves the bracket; typical problems need 2 or 3
+_AGREE = 1e-3  # relative difference of two squared lengths that rounding alone makes
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -24,9 +25,11 @@ def cagrad_weights(gram: Array, c: float) -> tuple[Array, Array]:
     {g_i + t g_0}. That w is piecewise linear in t, and on each face of the simplex the t with
     |g_w(t)| = t c |g_0| is a square root: the search goes from face to face and ends exactly.
 
-    Where the formula is undefined: g_0 = 0 or c = 0 give d = g_0. An optimal g_w = 0 (Pareto-stationary point)
-    gives the d nearest to g_0 among the solutions of the printed maximisation: the projection of g_0 onto
-    {x : J x >= 0}.
+    Where the formula is undefined: c = 0 gives d = g_0, and so does g_0 = 0 for c < 1. From c = 1 on a g_0 that cannot
+    be told from 0 gives d = 0, because not even the sign of its products with the gradients is known. An optimal
+    g_w = 0 (Pareto-stationary point) gives the d nearest to g_0 among the solutions of the printed maximisation, the
+    projection of g_0 onto {x : J x >= 0}, or as much of the way there as the ball allows. So does a g_w whose length
+    or whose products with the gradients rounding leaves unknown.
 
     Parameters
     ----------
@@ -51,22 +54,24 @@ def cagrad_weights(gram: Array, c: float) -> tuple[Array, Array]:
     slopes = gram @ mean
     length = math.sqrt(max(float(mean @ slopes), 0.0))
     if length < RESOLUTION * norms.sum() / m or length == 0.0:
-        return mean, mean.copy()
+        return mean, np.zeros(m) if c >= 1.0 else mean.copy()
     if c == 0.0:
         return np.eye(m)[np.argmin(slopes)], mean
 
     worst_case = min_norm_weights(gram)
-    if worst_case @ gram @ worst_case < (RESOLUTION * (worst_case @ norms)) ** 2 or not norms.all():
-        nearest = project_onto_dual_cone(gram, mean[None])[0]
-        moved = nearest - mean
-        if moved @ gram @ moved <= (c * length) ** 2 * (1.0 + RESOLUTION):
+    if _squared(gram, worst_case) < (RESOLUTION * (worst_case @ norms)) ** 2 or not norms.all():
+        nearest, inside = _towards_dual_cone(gram, mean, c, length)
+        if inside:
             return worst_case, nearest
 
     unit = norms.max()
     cosines = gram / np.outer(np.where(norms > 0.0, norms, 1.0), np.where(norms > 0.0, norms, 1.0))
     points = factor(cosines)[0] * (norms / unit)
     worst_case, t = _search(points, points.mean(1), c * length / unit, worst_case)
-    return worst_case, mean + worst_case / t
+    direction = mean + worst_case / t
+    if _is_known(gram, norms, worst_case, t * c * length, direction if c >= 1.0 else None):
+        return worst_case, direction
+    return worst_case, _towards_dual_cone(gram, mean, c, length)[0]
 
 
 def cagrad_residual(gram: Array, c: float, worst_case: Array, direction: Array) -> float:
@@ -74,7 +79,8 @@ def cagrad_residual(gram: Array, c: float, worst_case: Array, direction: Array) 
 
     With w in the simplex and |d - g_0| <= c |g_0|, both are optimal if and only if g_i . d >= g_w . d for every i
     and d - g_0 points along g_w with full length, (d - g_0) . g_w = c |g_0| |g_w|. Counts the largest violation of
-    the four, relative to the lengths (or squared lengths) compared.
+    the four, relative to the lengths (or squared lengths) compared. The length of d - g_0 is compared with the radius,
+    but for what rounding of G leaves unknown of it where weights are huge.
 
     Examples
     --------
@@ -94,11 +100,47 @@ def cagrad_residual(gram: Array, c: float, worst_case: Array, direction: Array) 
     reach = length + radius + float(np.abs(step) @ norms)
     gap = (worst_case @ slopes - slopes) / (reach * (norms + combined))
     # Squares, because a length that cancels to nearly zero is only known to the root of the rounding.
-    outside = (float(step @ gram @ step) - radius**2) / reach**2
+    rounding = m * _EPS * float(np.abs(step) @ norms) ** 2
+    outside = (float(step @ gram @ step) - radius**2 - rounding) / (length + radius) ** 2
     worst_case = worst_case / combined
     aligned = float(worst_case @ gram @ step) / (length + radius)
     slack = float(worst_case @ gram @ worst_case) * (radius / (length + radius)) ** 2 - aligned**2
     return float(max(gap.max(), outside, slack, simplex))
+
+
+def _squared(gram: Array, weights: Array) -> float:
+    """|w J|^2."""
+    return float(weights @ gram @ weights)
+
+
+def _towards_dual_cone(gram: Array, mean: Array, c: float, length: float) -> tuple[Array, bool]:
+    """Weights of the projection of g_0 onto {x : J x >= 0} and True, or of as much of the way as the ball allows.
+
+    A cone holds 0, so that its point nearest to g_0 is no further away than |g_0|: inside from c = 1 on.
+    """
+    moved = project_onto_dual_cone(gram, mean[None])[0] - mean
+    square, radius = _squared(gram, moved), c * length
+    if c >= 1.0 or square <= radius**2 * (1.0 + RESOLUTION):
+        return mean + moved, True
+    return mean + moved * (radius / math.sqrt(square)), False
+
+
+def _is_known(gram: Array, norms: Array, worst_case: Array, pull: float, direction: Array | None) -> bool:
+    """Whether rounding leaves g_w its length, found as `pull`, and no product of a gradient with d its sign.
+
+    `pull` comes from a factor of G that has its smallest eigenvalues replaced. In G itself a g_w far shorter than the
+    gradients combined in it may have another length, and d then step out of the ball or conflict.
+    """
+    square = _squared(gram, worst_case)
+    if square < (RESOLUTION * (worst_case @ norms)) ** 2 or abs(square - pull**2) > _AGREE * square:
+        return False
+    if direction is None:
+        return True
+    slopes = gram @ direction
+    size = math.sqrt(max(float(direction @ slopes), 0.0))
+    return bool(
+        size >= RESOLUTION * (np.abs(direction) @ norms) and (slopes >= -_EPS / RESOLUTION * size * norms).all()
+    )
 
 
 def _search(points: Array, mean: Array, radius: float, start: Array) -> tuple[Array, float]:

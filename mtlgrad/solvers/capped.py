@@ -9,14 +9,18 @@ from mtlgrad.solvers.scaling import RANK_TOLERANCE, Array, factor, unit_diagonal
 from mtlgrad.solvers.simplex import min_norm_weights
 
 _ROUNDS = 40  # changes of the active set per task; typical problems need one or two
-_NOISE = 1e-13  # a multiplier above it, in units of the lengths combined, has the right sign
+_NOISE = 1e-13  # a difference of slopes above it, in units of the lengths combined, has the right sign
+_SNAP = 1e-14  # closer to a bound than this share of the way, a weight is at the bound
+
+Sides = NDArray[np.int64]  # [m]: -1 held at 0, 1 held at the cap, 0 free
 
 
 def capped_min_norm_weights(gram: Array, cap: float) -> Array:
     """min |w J|^2 over the simplex with every w_i <= cap, by an active-set method (Nocedal and Wright 2006, ch. 16).
 
     In units of the gradients' own lengths, so that norms may differ by many orders of magnitude. From cap = 1 on this
-    is the min-norm point; at cap = 1/m it is the mean. Zero gradients take as much of the weight as they may.
+    is the min-norm point; at cap = 1/m it is the mean. Zero gradients take as much of the weight as they may. Should
+    rounding keep the search from ending, the weights are those reached, and `capped_residual` tells.
 
     Parameters
     ----------
@@ -82,14 +86,16 @@ def capped_residual(gram: Array, cap: float, weights: Array) -> float:
 def _solve(cosines: Array, norms: Array, cap: float, total: float) -> Array:
     """w [m] in [0, cap] with the sum `total` that makes |w J| least, for non-zero gradients."""
     m = len(norms)
-    units, _ = factor(cosines)
-    price = norms.min() / norms  # of a unit of y_i = w_i |g_i| / min |g|
-    top = cap / price
-    amounts = np.full(m, total / m) / price
-    side: NDArray[np.int64] = np.zeros(m, dtype=np.int64)  # -1 held at 0, 1 held at the cap, 0 free
-    for turn in range(_ROUNDS * m):
+    order = norms.argsort(kind="stable")  # the shortest first: its slope is the best known
+    units = factor(cosines)[0][:, order]
+    lengths = norms[order] / norms[order[0]]
+    price = 1.0 / lengths  # of a unit of y_i = w_i |g_i| / min |g|
+    top = cap * lengths
+    amounts = total / m * lengths
+    side: Sides = np.zeros(m, dtype=np.int64)
+    for _ in range(_ROUNDS * m):
         free = np.flatnonzero(side == 0)
-        wanted, level = _on_face(units, price, np.where(side == 0, 0.0, amounts), free, total)
+        wanted = _on_face(units, price, np.where(side == 0, 0.0, amounts), free, total)
         step, blocking = _first_bound(amounts[free], wanted, top[free])
         if blocking is not None:
             amounts[free] += step * (wanted - amounts[free])
@@ -98,40 +104,62 @@ def _solve(cosines: Array, norms: Array, cap: float, total: float) -> Array:
             amounts[at] = top[at] if side[at] == 1 else 0.0
             continue
         amounts[free] = wanted
-        pull = side * ((units @ amounts) @ units - level * price) / (np.abs(amounts).sum() + abs(level))
-        pull[side == 0] = 0.0  # > 0: this one should leave its bound
-        if pull.max() <= _NOISE:
+        # What is free and at a bound is held there, so that a release always moves: no turn is taken twice.
+        low, high = amounts <= _SNAP * top, amounts >= (1.0 - _SNAP) * top
+        side[low], side[high] = -1, 1
+        amounts[low], amounts[high] = 0.0, top[high]
+        released = _releases((units @ amounts) @ units * lengths, lengths, side, float(amounts.sum()))
+        if not released:
             break
-        # The steepest first; after many turns the first, which cannot cycle (Bland's rule).
-        side[int(pull.argmax()) if turn < 10 * m else int(np.flatnonzero(pull > _NOISE)[0])] = 0
+        side[released] = 0
     weights = np.clip(amounts * price, 0.0, cap)
     weights[side == 1] = cap
     loose = (weights > 0.0) & (weights < cap)
     if loose.any():  # the sum, to rounding
         weights[loose] += (total - weights.sum()) * weights[loose] / weights[loose].sum()
-    return np.asarray(weights)
+    ordered = np.empty(m)
+    ordered[order] = weights
+    return ordered
 
 
-def _on_face(units: Array, price: Array, held: Array, free: NDArray[np.intp], total: float) -> tuple[Array, float]:
-    """The best amounts of the free ones beside those held [m] (0 for the free), and the multiplier of the sum.
+def _releases(slopes: Array, lengths: Array, side: Sides, combined: float) -> list[int]:
+    """The tasks to take off their bounds, by the slopes (G w)_i; none at the optimum.
 
-    What is held is spread over the free columns, as each takes its share of the sum: the point is then the shortest
-    of a plane through them, which least squares finds on the unit vectors themselves, at half the digits' loss of G.
+    Beside the free ones, which have one slope, a task at 0 should have more and one at the cap has less or equal. With
+    none free there is no such slope to compare with: the sum then lets nothing move but a pair, one up and one down.
     """
-    aside = units @ held
-    left = total - float(price @ held)
-    if not free.size or left <= 0.0:
-        slopes = (aside @ units) / price
-        return np.zeros(len(free)), float(slopes.mean())
-    columns = units[:, free] + np.outer(aside, price[free] / left)
-    system = np.vstack([columns, price[free]])
-    size = np.sqrt(np.einsum("pk,pk->k", system, system))
-    target = np.zeros(len(system))
-    target[-1] = 1.0
-    found = np.linalg.lstsq(system / size, target, rcond=RANK_TOLERANCE)[0] / size
-    found *= left / float(price[free] @ found)
-    point = units[:, free] @ found + aside
-    return found, float(point @ (point - aside)) / left
+    free = np.flatnonzero(side == 0)
+    if free.size:
+        pull = side * (slopes - slopes[free[0]]) / (lengths + lengths[free[0]])
+        worst = int(pull.argmax())
+        return [worst] if pull[worst] > _NOISE * combined else []
+    up, down = np.flatnonzero(side == -1), np.flatnonzero(side == 1)
+    gain = (slopes[down] - slopes[up, None]) / (lengths[down] + lengths[up, None])
+    i, j = np.unravel_index(gain.argmax(), gain.shape)
+    return [int(up[i]), int(down[j])] if gain[i, j] > _NOISE * combined else []
+
+
+def _on_face(units: Array, price: Array, held: Array, free: NDArray[np.intp], total: float) -> Array:
+    """The best amounts of the free ones beside those held [m] (0 for the free), bounds aside.
+
+    The shortest free one takes what the others leave of the sum; for the others that is least squares on the unit
+    vectors themselves, at half the digits' loss of G.
+    """
+    if not free.size:
+        return np.empty(0)
+    pivot, rest = free[0], free[1:]
+    wanted = np.empty(len(free))
+    wanted[0] = (total - float(price @ held)) / price[pivot]
+    if rest.size:
+        ratio = price[rest] / price[pivot]
+        along = units[:, pivot]
+        columns = units[:, rest] - along[:, None] * ratio
+        size = np.sqrt(np.einsum("pk,pk->k", columns, columns))
+        size[size == 0.0] = 1.0
+        target = units @ held + along * wanted[0]
+        wanted[1:] = np.linalg.lstsq(columns / size, -target, rcond=RANK_TOLERANCE)[0] / size
+        wanted[0] -= float(ratio @ wanted[1:])
+    return wanted
 
 
 def _first_bound(now: Array, wanted: Array, top: Array) -> tuple[float, int | None]:

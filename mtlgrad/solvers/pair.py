@@ -77,7 +77,8 @@ def cagrad_pair(gram: Tensor, c: float) -> Tensor:
 
     On the line through g_1 and g_2, at signed distance s from its point nearest to 0 (h away), the objective is
     s beta + phi sqrt(h^2 + s^2) up to a constant, with beta the slope of g_w . g_0 and phi = c |g_0|: its minimum
-    is s = -beta h / sqrt(phi^2 - beta^2), or the end of the segment where |beta| >= phi.
+    is s = -beta h / sqrt(phi^2 - beta^2), or the end of the segment where |beta| >= phi. Inside of it d serves both
+    tasks alike and so is along that nearest point, of length h + sqrt(phi^2 - beta^2).
 
     Examples
     --------
@@ -93,14 +94,32 @@ def cagrad_pair(gram: Tensor, c: float) -> Tensor:
     radius = torch.where(mean_length < RESOLUTION * norms.sum() / 2.0, 0.0, c * mean_length)
     tilt = (first - second) / (2.0 * base)  # beta / |g_1 - g_2|
     room = radius**2 - tilt**2 * base
-    shift = torch.where(room > 0.0, -tilt * (height / torch.where(room > 0.0, room, 1.0)).sqrt(), -tilt.sign())
-    share = ((second - inner) / base + shift).clamp(0.0, 1.0)
+    ratio = (height / torch.where(room > 0.0, room, 1.0)).sqrt()
+    shift = torch.where(room > 0.0, -tilt * ratio, -tilt.sign())
+    middle = (second - inner) / base
+    share = (middle + shift).clamp(0.0, 1.0)
+    inside = (share > 0.0) & (share < 1.0)
     worst_case = torch.stack((share, 1.0 - share))
     square = (worst_case * (gram @ worst_case)).sum()
-    stationary = square <= (RESOLUTION * (worst_case * norms).sum()) ** 2
+    # Between opposite gradients rounding leaves the length unknown sooner than that of a single sum.
+    stationary = inside & (1.0 + cosine < 2.0 * RANK_TOLERANCE)
+    stationary = stationary | (square <= (RESOLUTION * (worst_case * norms).sum()) ** 2)
     half = torch.full_like(worst_case, 0.5)
-    direction = half + radius * worst_case / torch.where(stationary, 1.0, square).sqrt()
-    return torch.where(radius > 0.0, torch.where(stationary, dual_projection_pair(gram, half), direction), half)
+    # Under conflict the weights must be exact. Between nearly equal gradients `base` is noise, and any will do.
+    direction = torch.where(
+        inside & (cosine < 0.0),
+        (1.0 + 1.0 / ratio) * torch.stack((middle, (first - inner) / base)),
+        half + radius * worst_case / torch.where(stationary, 1.0, square).sqrt(),
+    )
+    if c >= 1.0:  # a d that cannot be told from 0 may conflict
+        size = (direction * (gram @ direction)).sum().clamp(min=0.0)
+        stationary = stationary | (size < (RESOLUTION * (direction.abs() * norms).sum()) ** 2)
+    moved = dual_projection_pair(gram, half) - half
+    if c < 1.0:  # from c = 1 on the projection is inside the ball, for a cone holds 0
+        size = (moved * (gram @ moved)).sum().clamp(min=0.0).sqrt()
+        moved = moved * torch.where(size > radius, radius / torch.where(size > 0.0, size, 1.0), 1.0)
+    undefined = half if c < 1.0 else torch.zeros_like(half)
+    return torch.where(radius > 0.0, torch.where(stationary, half + moved, direction), undefined)
 
 
 def bargaining_pair(gram: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtlgrad import reference
 from mtlgrad.solvers import cagrad_residual, cagrad_weights, min_norm_weights, project_onto_dual_cone
-from tests.solvers.hard import apart, stress, violation
+from mtlgrad.solvers.pair import cagrad_pair
+from tests.solvers.hard import Array, apart, lengths, stress, violation
 
 
 @pytest.mark.parametrize("m", [2, 3, 5, 8, 16])
@@ -60,6 +62,7 @@ def test_undefined_cases_have_their_documented_answers() -> None:
     np.testing.assert_allclose(worst_case @ third, 0.0, atol=1e-12)
     np.testing.assert_array_equal(cagrad_weights(np.zeros((3, 3)), 0.5)[1], np.full(3, 1 / 3))
     np.testing.assert_allclose(cagrad_weights(np.array([[4.0]]), 0.5)[1], [1.5])
+    np.testing.assert_array_equal(cagrad_weights(opposite, 1.0)[1], [0.0, 0.0])  # g_0 = 0, c >= 1
 
 
 def test_a_large_radius_gives_the_min_norm_direction() -> None:
@@ -88,3 +91,87 @@ def test_scale_and_permutation(seed: int, m: int, exponent: int, c: float) -> No
     np.testing.assert_allclose(cagrad_weights(gram * 100.0**exponent, c)[1], weights, rtol=1e-7, atol=1e-7)
     order = rng.permutation(m)
     np.testing.assert_allclose(cagrad_weights(gram[np.ix_(order, order)], c)[1], weights[order], rtol=1e-7, atol=1e-7)
+
+
+NEARLY = ("on a line", "in the hull", "one pair", "no mean", "two directions", "a short mean on a line")
+
+
+def nearly_stationary(family: str, m: int, n: int, off: float, rng: np.random.Generator) -> Array:
+    """J [m, n] within about `off` of a Pareto-stationary point, or of a mean gradient that is 0."""
+    noise, line = rng.standard_normal((m, n)) / np.sqrt(n), rng.standard_normal(n) / np.sqrt(n)
+    jacobian, away = noise.copy(), off * rng.standard_normal((m, n)) / np.sqrt(n)
+    match family:
+        case "on a line":
+            jacobian = np.outer(rng.choice([1.0, -2.0, 3.0, -1.0, 0.5], m), line)
+        case "in the hull":
+            weights = rng.dirichlet(np.ones(m))
+            jacobian[-1] = -(weights[:-1] @ jacobian[:-1]) / weights[-1]
+        case "one pair":
+            jacobian[0] = -rng.uniform(0.5, 2.0) * jacobian[1]
+        case "no mean":
+            jacobian = noise - noise.mean(0)
+        case "two directions":
+            jacobian[m // 2 :] = -rng.uniform(0.5, 2.0, (m - m // 2, 1)) * noise[0]
+        case "a short mean on a line":
+            jacobian, away = np.outer(noise[:, 0] - noise[:, 0].mean(), line), off * line
+    return np.asarray(jacobian + away)
+
+
+def check_promises(jacobian: Array, c: float, weights: Array) -> None:
+    """d in the ball, and from c = 1 on not against any task: both up to what rounding of G leaves unknown of it."""
+    norms, mean = lengths(jacobian), jacobian.mean(0)
+    step, radius = np.linalg.norm(weights @ jacobian - mean), c * np.linalg.norm(mean)
+    assert step <= radius * 1.01 + 1e-14 * norms.mean()
+    if c >= 1.0:
+        assert violation(jacobian, weights) <= 1e-8
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(NEARLY),
+    st.sampled_from([2, 3, 4, 6, 10]),
+    st.sampled_from([1, 2, 5, 50]),
+    st.floats(-12.0, -3.0),
+    st.sampled_from([0.1, 0.5, 0.9, 0.999, 1.0, 1.0000001, 1.5, 3.0]),
+    st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_promises_are_kept_next_to_stationary_points(
+    seed: int, family: str, m: int, n: int, off: float, c: float, ill_scaled: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    jacobian = nearly_stationary(family, m, n, 10.0**off, rng)
+    if ill_scaled:
+        jacobian = jacobian * 10.0 ** rng.uniform(-2, 2, (m, 1))
+    gram = jacobian @ jacobian.T
+    check_promises(jacobian, c, cagrad_weights(gram, c)[1])
+    if m == 2:
+        check_promises(jacobian, c, cagrad_pair(torch.from_numpy(gram), c).numpy())
+
+
+@pytest.mark.parametrize("c", [1.0, 1.001, 1.5])
+@pytest.mark.parametrize("off", [1e-3, 1e-6, 1e-7, 1e-9])
+def test_a_mean_that_cannot_be_told_from_zero_conflicts_with_nobody(c: float, off: float) -> None:
+    for rows in ([1.3, -0.4, -0.9], [1.0, -1.0]):
+        jacobian = np.array(rows)[:, None] + off
+        check_promises(jacobian, c, cagrad_weights(jacobian @ jacobian.T, c)[1])
+
+
+@pytest.mark.parametrize("off", [1e-6, 1.1e-6, 1.2e-6, 1.3e-6, 2e-6])
+def test_the_step_is_as_long_as_the_ball_is_wide_between_nearly_opposite_gradients(off: float) -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((2, 1000)) / np.sqrt(1000)
+    many = np.outer([1.0, -2.0, 1.0, -2.0, 1.0, -2.0, 3.0, -1.0, 1.0, -1.0], first)
+    for jacobian in (np.stack([first, -2 * first + off * second]), many + off * rng.standard_normal((10, 1000)) / 30):
+        for c in (0.5, 1.5):
+            check_promises(jacobian, c, cagrad_weights(jacobian @ jacobian.T, c)[1])
+
+
+def test_residual_sees_a_step_out_of_the_ball_between_nearly_opposite_gradients() -> None:
+    angle = 1e-6  # the weights that separate such gradients are of the order of 1e6
+    jacobian = np.array([[1.0, 0.0], [-2.0 * np.cos(angle), 2.0 * np.sin(angle)]])
+    gram = jacobian @ jacobian.T
+    worst_case = np.array([2.0, 1.0]) / 3.0
+    pull, radius = np.linalg.norm(worst_case @ jacobian), 1.5 * np.linalg.norm(jacobian.mean(0))
+    for stretch in (1.5, 8.0):
+        assert cagrad_residual(gram, 1.5, worst_case, 0.5 + stretch * radius / pull * worst_case) > 0.1
