@@ -75,6 +75,8 @@ class Method(ABC):
     reads: ClassVar[Reads]
     per_task: ClassVar[tuple[str, ...]] = ()
     """Hyperparameters that may be tuples with one number for each task."""
+    of_task: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters that are the index of one task, without which there is no decision."""
     search_space: ClassVar[Mapping[str, Space]] = {}
     """Where each hyperparameter that a comparison may tune is looked for; the defaults are in it.
 
@@ -127,11 +129,21 @@ class Method(ABC):
     def among(self, present: Sequence[int]) -> Self:
         """This method for the tasks at the positions `present` alone, their hyperparameters with them.
 
-        What belongs to one task each (`per_task`, and those of an inner method) is picked out; the rest stays.
+        What belongs to one task each (`per_task`, and those of an inner method) is picked out, the index of a task
+        (`of_task`) is where that task is now; the rest stays.
 
-        >>> from mtlgrad import Fixed
+        Raises
+        ------
+        ValueError
+            Where the one task that the method is about is absent, or all that are preferred.
+
+        Examples
+        --------
+        >>> from mtlgrad import PCD, Fixed
         >>> Fixed((1.0, 0.5, 2.0)).among([0, 2])
         Fixed(weights=(1.0, 2.0))
+        >>> PCD(main=2).among([0, 2])
+        PCD(tau=0.02, main=1, beta=0.999, eps=1e-08)
         """
         changed: dict[str, Any] = {}
         for one in dataclasses.fields(self):  # type: ignore[arg-type]  # every member is a dataclass
@@ -140,6 +152,18 @@ class Method(ABC):
                 changed[one.name] = value.among(present)
             elif one.name in self.per_task and isinstance(value, list | tuple):
                 changed[one.name] = tuple(value[k] for k in present)
+                if one.name == "preference" and not any(changed[one.name]):
+                    raise ValueError(
+                        f"{self.name} prefers none of the tasks that have a loss at this step, numbers "
+                        f"{', '.join(map(str, present))}: leave such batches out, or prefer every task a little"
+                    )
+            elif one.name in self.of_task:
+                if value not in present:
+                    raise ValueError(
+                        f"{self.name} is about task number {value} ({one.name}={value}), and that has no loss at this "
+                        "step: leave such batches out"
+                    )
+                changed[one.name] = list(present).index(value)
         return dataclasses.replace(self, **changed) if changed else self  # type: ignore[type-var]
 
     def check_tasks(self, m: int) -> None:

@@ -146,7 +146,7 @@ def test_a_task_absent_from_some_micro_batches() -> None:
 
 def test_methods_that_cannot_do_without_a_task_say_so() -> None:
     net, x = Net(), batch()
-    for method, words in ((mtlgrad.GHPlusPlus(), "m=1"), (mtlgrad.AGEM(main=1), "main task, number 1")):
+    for method, words in ((mtlgrad.GHPlusPlus(), "m=1"), (mtlgrad.AGEM(main=1), "AGEM.*task number 1.*no loss")):
         with pytest.raises(ValueError, match=words):
             Balancer(method, net.trunk, tasks=("a", "b")).backward({"a": net.losses(x)["a"]})
     fixed = Balancer(mtlgrad.Fixed((1.0, 0.25)), net.trunk, tasks=("a", "b"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,7 @@ class AGEM(GramAggregator):
     Parameters
     ----------
     main:
-        Index of the main task, from 0. At least main + 1 tasks are needed.
+        Index of the main task, from 0. At least main + 1 tasks are needed, and this one at every step.
 
     Examples
     --------
@@ -50,6 +49,8 @@ class AGEM(GramAggregator):
     Chaudhry, Ranzato, Rohrbach, Elhoseiny, "Efficient Lifelong Learning with A-GEM", ICLR 2019, Eq. 11.
     """
 
+    of_task = ("main",)
+
     main: int = 0
 
     def __post_init__(self) -> None:
@@ -63,18 +64,6 @@ class AGEM(GramAggregator):
             closed_form_pair=True,
             min_tasks=self.main + 1,
         )
-
-    def among(self, present: Sequence[int]) -> AGEM:
-        """The main task keeps its part.
-
-        Raises
-        ------
-        ValueError
-            Where it is absent: there is nothing to project on.
-        """
-        if self.main not in present:
-            raise ValueError(f"AGEM protects the main task, number {self.main}, and that has no loss at this step")
-        return AGEM(main=list(present).index(self.main))
 
     def _weights(self, gram: Tensor, *, losses: Tensor | None, generator: torch.Generator | None) -> Tensor:
         square = gram[self.main, self.main]

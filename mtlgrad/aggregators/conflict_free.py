@@ -54,6 +54,8 @@ class ConFIG(GramAggregator):
     Eq. 2.
     """
 
+    per_task = ("preference",)
+
     preference: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -48,6 +48,8 @@ class DualProj(GramAggregator):
     Lopez-Paz, Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017; the dual: Eq. 11.
     """
 
+    per_task = ("preference",)
+
     preference: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ class LRAnnealing(JacobianAggregator):
     Parameters
     ----------
     main:
-        Index of the main task, from 0.
+        Index of the main task, from 0; it must have a loss at every step.
     alpha:
         Speed of the moving average, in [0, 1].
 
@@ -47,6 +47,8 @@ class LRAnnealing(JacobianAggregator):
     Wang, Teng, Perdikaris, "Understanding and Mitigating Gradient Flow Pathologies in Physics-Informed Neural
     Networks", SIAM Journal on Scientific Computing 43, 2021, Algorithm 1.
     """
+
+    of_task = ("main",)
 
     main: int = 0
     alpha: float = 0.1

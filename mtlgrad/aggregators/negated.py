@@ -36,6 +36,8 @@ class NegatedGradient(HarmonizingAggregator):
     Huang, Song, Zhang, "Gradient Harmonization in Unsupervised Domain Adaptation", TPAMI 2024, Sec. 5.7, Fig. 13.
     """
 
+    of_task = ("task",)
+
     task: int = 0
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class PCD(StatefulGramAggregator):
         The share in [0, 1] of the progress that a step along its own normalised gradient would give a task; one number
         for all, or one per task (the main task's is not read).
     main:
-        Index of the main task, from 0.
+        Index of the main task, from 0; it must have a loss at every step.
     beta:
         Decay of the moving average, in [0, 1).
     eps:
@@ -61,6 +61,9 @@ class PCD(StatefulGramAggregator):
     Varam et al., "Not All Objectives Are Born Equal: Priority-Constrained Descent for Hierarchical Multi-Objective
     Optimization", TMLR 2026, arXiv 2606.29521, Algorithm 1.
     """
+
+    per_task = ("tau",)
+    of_task = ("main",)
 
     tau: float | tuple[float, ...] = 0.02
     main: int = 0

@@ -50,6 +50,8 @@ class UPGrad(GramAggregator):
     Quinton, Rey, "Jacobian Descent for Multi-Objective Optimization", arXiv 2406.16232, Eq. 3 and Prop. 1.
     """
 
+    per_task = ("preference",)
+
     preference: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:

@@ -43,6 +43,8 @@ class COSMOS(Scalarizer):
     Ruchte, Grabocka, "Scalable Pareto Front Approximation for Deep Multi-Objective Learning", ICDM 2021, Eq. 5.
     """
 
+    per_task = ("preference",)
+
     preference: tuple[float, ...] | None = None
     lam: float = 1.0
 

@@ -45,6 +45,8 @@ class PBI(Scalarizer):
     Evolutionary Computation 11, 2007, Sec. II-C.
     """
 
+    per_task = ("preference", "ideal")
+
     preference: tuple[float, ...] | None = None
     theta: float = 5.0
     ideal: float | tuple[float, ...] = 0.0

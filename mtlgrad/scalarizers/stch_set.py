@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,6 +73,27 @@ class STCHSet(Scalarizer):
     def traits(self) -> Traits:
         m = self.solutions * len(self.preference)
         return Traits(needs_losses=True, permutation_equivariant=False, min_tasks=m, max_tasks=m)
+
+    def among(self, present: Sequence[int]) -> STCHSet:
+        """This method for fewer tasks, each with its loss under every solution; or for fewer solutions.
+
+        Raises
+        ------
+        ValueError
+            Where a task has a loss under some of the solutions only.
+        """
+        t = len(self.preference)
+        solutions, tasks = ({one(k, t) for k in present} for one in (int.__floordiv__, int.__mod__))
+        if list(present) != [k * t + i for k in sorted(solutions) for i in sorted(tasks)]:
+            raise ValueError(
+                f"{self.name} compares every solution on every task, and has losses number "
+                f"{', '.join(map(str, present))} of {self.solutions} x {t} at this step: give a task's loss under all "
+                "solutions, or under none"
+            )
+        kept = sorted(tasks)
+        ideal = tuple(self.ideal[i] for i in kept) if isinstance(self.ideal, tuple) else self.ideal
+        preference = tuple(self.preference[i] for i in kept)
+        return replace(self, preference=preference, solutions=len(solutions), ideal=ideal)
 
     def _weights(self, losses: Tensor, *, generator: torch.Generator | None) -> Tensor:
         table = losses.view(self.solutions, -1)

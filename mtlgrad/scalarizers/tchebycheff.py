@@ -45,6 +45,8 @@ class Tchebycheff(Scalarizer):
     Eq. 4.
     """
 
+    per_task = ("preference", "ideal")
+
     preference: tuple[float, ...] | None = None
     ideal: float | tuple[float, ...] = 0.0
 
