@@ -15,6 +15,7 @@ Rows = NDArray[np.intp]
 
 _EPS = float(np.finfo(np.float64).eps)
 _NOISE = -8 * _EPS  # a multiplier or slope above it, in units of the lengths combined, is not negative
+_CONFLICT = -4 * _EPS / RESOLUTION  # a cosine above it may be that of no conflict
 _MASKED = 32  # up to this size whole matrices are solved faster than their gathered blocks (measured)
 _SMALL = 10  # up to this size a round costs no more than a good guess, or than finding out who needs it (measured)
 _GUESS_STEPS = 5  # fewer leave more rounds, more cost more than the round they save (measured)
@@ -29,7 +30,8 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
     Eq. 11), and needs G = J J^T only. It is solved on unit-diagonal G, exactly, by active sets.
 
     A projection shorter than `RESOLUTION` times the lengths combined in it cannot be told from 0: its weights are
-    returned as exact zeros, so that x does not conflict by rounding. A zero gradient keeps w_k = u_k.
+    returned as exact zeros, so that x does not conflict by rounding; and so are those of one that rounding has made
+    conflict after all. A zero gradient keeps w_k = u_k.
 
     Parameters
     ----------
@@ -65,8 +67,11 @@ def project_onto_dual_cone(gram: Array, points: Array) -> Array:
         return points.copy()
     push = _multipliers(cosines, scaled, slopes)
     # |x|^2 = x . uJ at a projection: loses fewer digits than |x|^2 itself when the multipliers are large.
-    squares = np.einsum("km,km->k", scaled, slopes + push @ cosines)
+    after = slopes + push @ cosines
+    squares = np.einsum("km,km->k", scaled, after)
     lost = squares < (RESOLUTION * (1.0 + push.sum(1))) ** 2
+    # The factor solved with has small eigenvalues replaced: what comes out short may in G itself conflict.
+    lost |= after.min(1) < _CONFLICT * np.sqrt(np.maximum(squares, 0.0))
     push *= lengths[:, None]
     push /= norms
     push += points

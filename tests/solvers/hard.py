@@ -31,6 +31,30 @@ def stress(count: int, seed: int, m_max: int = 32) -> Iterator[Array]:
         yield jacobian * 10.0 ** rng.integers(-18, 19)
 
 
+NEARLY = ("on a line", "in the hull", "one pair", "no mean", "two directions", "a short mean on a line")
+
+
+def nearly_stationary(family: str, m: int, n: int, off: float, rng: np.random.Generator) -> Array:
+    """J [m, n] within about `off` of a Pareto-stationary point, or of a mean gradient that is 0."""
+    noise, line = rng.standard_normal((m, n)) / np.sqrt(n), rng.standard_normal(n) / np.sqrt(n)
+    jacobian, away = noise.copy(), off * rng.standard_normal((m, n)) / np.sqrt(n)
+    match family:
+        case "on a line":
+            jacobian = np.outer(rng.choice([1.0, -2.0, 3.0, -1.0, 0.5], m), line)
+        case "in the hull":
+            weights = rng.dirichlet(np.ones(m))
+            jacobian[-1] = -(weights[:-1] @ jacobian[:-1]) / weights[-1]
+        case "one pair":
+            jacobian[0] = -rng.uniform(0.5, 2.0) * jacobian[1]
+        case "no mean":
+            jacobian = noise - noise.mean(0)
+        case "two directions":
+            jacobian[m // 2 :] = -rng.uniform(0.5, 2.0, (m - m // 2, 1)) * noise[0]
+        case "a short mean on a line":
+            jacobian, away = np.outer(noise[:, 0] - noise[:, 0].mean(), line), off * line
+    return np.asarray(jacobian + away)
+
+
 def lengths(jacobian: Array) -> Array:
     """|g_i| [m], without underflow."""
     peak = np.abs(jacobian).max() or 1.0

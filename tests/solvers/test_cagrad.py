@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mtlgrad import reference
 from mtlgrad.solvers import cagrad_residual, cagrad_weights, min_norm_weights, project_onto_dual_cone
 from mtlgrad.solvers.pair import cagrad_pair
-from tests.solvers.hard import Array, apart, lengths, stress, violation
+from tests.solvers.hard import NEARLY, Array, apart, lengths, nearly_stationary, stress, violation
 
 
 @pytest.mark.parametrize("m", [2, 3, 5, 8, 16])
@@ -91,30 +91,6 @@ def test_scale_and_permutation(seed: int, m: int, exponent: int, c: float) -> No
     np.testing.assert_allclose(cagrad_weights(gram * 100.0**exponent, c)[1], weights, rtol=1e-7, atol=1e-7)
     order = rng.permutation(m)
     np.testing.assert_allclose(cagrad_weights(gram[np.ix_(order, order)], c)[1], weights[order], rtol=1e-7, atol=1e-7)
-
-
-NEARLY = ("on a line", "in the hull", "one pair", "no mean", "two directions", "a short mean on a line")
-
-
-def nearly_stationary(family: str, m: int, n: int, off: float, rng: np.random.Generator) -> Array:
-    """J [m, n] within about `off` of a Pareto-stationary point, or of a mean gradient that is 0."""
-    noise, line = rng.standard_normal((m, n)) / np.sqrt(n), rng.standard_normal(n) / np.sqrt(n)
-    jacobian, away = noise.copy(), off * rng.standard_normal((m, n)) / np.sqrt(n)
-    match family:
-        case "on a line":
-            jacobian = np.outer(rng.choice([1.0, -2.0, 3.0, -1.0, 0.5], m), line)
-        case "in the hull":
-            weights = rng.dirichlet(np.ones(m))
-            jacobian[-1] = -(weights[:-1] @ jacobian[:-1]) / weights[-1]
-        case "one pair":
-            jacobian[0] = -rng.uniform(0.5, 2.0) * jacobian[1]
-        case "no mean":
-            jacobian = noise - noise.mean(0)
-        case "two directions":
-            jacobian[m // 2 :] = -rng.uniform(0.5, 2.0, (m - m // 2, 1)) * noise[0]
-        case "a short mean on a line":
-            jacobian, away = np.outer(noise[:, 0] - noise[:, 0].mean(), line), off * line
-    return np.asarray(jacobian + away)
 
 
 def check_promises(jacobian: Array, c: float, weights: Array) -> None:

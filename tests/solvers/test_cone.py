@@ -10,7 +10,7 @@ from mtlgrad.solvers import cone_residual, harmonized_parts, harmonized_sum, pro
 from mtlgrad.solvers.cone import _exchange
 from mtlgrad.solvers.nnls import nonnegative_least_squares
 from mtlgrad.solvers.scaling import factor, unit_diagonal
-from tests.solvers.hard import Array, apart, lengths, stress, violation
+from tests.solvers.hard import NEARLY, Array, apart, lengths, nearly_stationary, stress, violation
 
 WELL_CONDITIONED = ("random", "imbalanced", "near_parallel", "zero_row")
 
@@ -142,3 +142,14 @@ def test_two_tasks_in_closed_form(angle: float, scale: float) -> None:
 
 def test_two_tasks_one_of_them_zero() -> None:
     assert harmonized_parts(np.diag([0.0, 4.0])).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(NEARLY), st.sampled_from([2, 3, 4, 6, 10]), st.floats(-7.5, -5.0))
+@settings(max_examples=200, deadline=None)
+def test_projections_next_to_stationary_points_do_not_conflict(seed: int, family: str, m: int, off: float) -> None:
+    rng = np.random.default_rng(seed)
+    for n in (2, m, 50):
+        jacobian = nearly_stationary(family, m, n, 10.0**off, rng)
+        gram = jacobian @ jacobian.T
+        for weights in (*harmonized_parts(gram), *project_onto_dual_cone(gram, np.full((1, m), 1 / m))):
+            assert violation(jacobian, weights) <= 1e-8
