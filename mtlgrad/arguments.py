@@ -12,7 +12,10 @@ from mtlgrad.hyperparameters import check_integer
 from mtlgrad.method import Method
 from mtlgrad.scalarizers.base import Scalarizer
 
-Groups = Literal["tensor"] | Mapping[str, Iterable[Tensor]]
+Given = nn.Module | Iterable[nn.Module | Tensor]
+"""Parameters as they are given: a module, or modules and parameters."""
+
+Groups = Literal["tensor"] | Mapping[str, Given]
 
 
 def check_choices(
@@ -35,26 +38,9 @@ def check_choices(
     check_integer("diagnose_every (0: never)", diagnose_every, low=0)
 
 
-def shared_parameters(shared: nn.Module | Iterable[nn.Module | Tensor]) -> tuple[list[nn.Module], list[Tensor]]:
+def shared_parameters(shared: Given) -> tuple[list[nn.Module], list[Tensor]]:
     """The modules among `shared`, and the distinct parameters of them and beside them, in order."""
-    wanted = "shared must be modules, parameters, or a list of both"
-    if isinstance(shared, Tensor):
-        raise TypeError(f"{wanted}, got one tensor: wrap it in a list")
-    if isinstance(shared, str | Mapping):
-        hint = ": pass its values" if isinstance(shared, Mapping) else ""
-        raise TypeError(f"{wanted}, got {type(shared).__name__}{hint}")
-    if not isinstance(shared, nn.Module | Iterable):
-        hint = ": call it" if callable(shared) else ""
-        raise TypeError(f"{wanted}, got {type(shared).__name__}{hint}")
-    modules: list[nn.Module] = []
-    tensors: list[Tensor] = []
-    for one in [shared] if isinstance(shared, nn.Module) else shared:
-        if isinstance(one, nn.Module):
-            modules.append(one)
-            tensors.extend(one.parameters())
-        else:
-            tensors.append(one)
-    found = parameters("shared", tensors, real=True)
+    modules, found = opened("shared", shared, real=True)
     if not found:
         raise ValueError("shared must hold at least one parameter, got none")
     devices = sorted({str(p.device) for p in found})
@@ -63,11 +49,11 @@ def shared_parameters(shared: nn.Module | Iterable[nn.Module | Tensor]) -> tuple
     return modules, found
 
 
-def private_parameters(private: Iterable[Tensor] | None, shared: Sequence[Tensor]) -> list[Tensor] | None:
+def private_parameters(private: Given | None, shared: Sequence[Tensor]) -> list[Tensor] | None:
     """The distinct private parameters, once none of them is known to be shared; None: whatever the losses reach."""
     if private is None:
         return None
-    found = parameters("private", private)
+    _, found = opened("private", private)
     ids = {id(p): k for k, p in enumerate(shared)}
     for k, p in enumerate(found):
         if id(p) in ids:
@@ -78,10 +64,30 @@ def private_parameters(private: Iterable[Tensor] | None, shared: Sequence[Tensor
     return found
 
 
+def opened(argument: str, given: Given, *, real: bool = False) -> tuple[list[nn.Module], list[Tensor]]:
+    """The modules in what was given as `argument`, and the distinct parameters of them and beside them, in order."""
+    wanted = f"{argument} must be modules, parameters, or a list of both"
+    if isinstance(given, Tensor):
+        raise TypeError(f"{wanted}, got one tensor: wrap it in a list")
+    if isinstance(given, str | Mapping):
+        hint = ": pass its values" if isinstance(given, Mapping) else ""
+        raise TypeError(f"{wanted}, got {type(given).__name__}{hint}")
+    if not isinstance(given, nn.Module | Iterable):
+        hint = ": call it" if callable(given) else ""
+        raise TypeError(f"{wanted}, got {type(given).__name__}{hint}")
+    modules: list[nn.Module] = []
+    tensors: list[Tensor] = []
+    for one in [given] if isinstance(given, nn.Module) else given:
+        if isinstance(one, nn.Module):
+            modules.append(one)
+            tensors.extend(one.parameters())
+        else:
+            tensors.append(one)
+    return modules, parameters(argument, tensors, real=real)
+
+
 def parameters(argument: str, tensors: Iterable[Tensor], *, real: bool = False) -> list[Tensor]:
     """The distinct leaf tensors of `tensors`, in order; `real`: complex ones are refused."""
-    if isinstance(tensors, Tensor):
-        raise TypeError(f"{argument} must be an iterable of parameters, got one tensor: wrap it in a list")
     found: dict[int, Tensor] = {}
     for k, p in enumerate(tensors):
         if not isinstance(p, Tensor):
@@ -102,15 +108,14 @@ def grouped(groups: Groups | None, shared: list[Tensor]) -> tuple[tuple[str, ...
     """Group names, parameters in each, and the shared parameters in group order."""
     if groups is None:
         return (), None, shared
+    wanted = "groups must be None, 'tensor' or a mapping of names to modules or parameters"
     if isinstance(groups, str):
         if groups != "tensor":
-            raise ValueError(f"groups must be None, 'tensor' or a mapping of names to parameters, got {groups!r}")
+            raise ValueError(f"{wanted}, got {groups!r}")
         return tuple(str(k) for k in range(len(shared))), [1] * len(shared), shared
     if not isinstance(groups, Mapping):
-        raise TypeError(
-            f"groups must be None, 'tensor' or a mapping of names to parameters, got {type(groups).__name__}"
-        )
-    members = {str(name): parameters(f"groups[{name!r}]", inside) for name, inside in groups.items()}
+        raise TypeError(f"{wanted}, got {type(groups).__name__}")
+    members = {str(name): opened(f"groups[{name!r}]", inside)[1] for name, inside in groups.items()}
     ordered = [p for inside in members.values() for p in inside]
     if len({id(p) for p in ordered}) != len(ordered):
         raise ValueError("groups overlap: each shared parameter belongs to exactly one group")

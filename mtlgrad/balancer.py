@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtlgrad import catalog
-from mtlgrad.arguments import Groups, check_choices, grouped, private_parameters, shared_parameters, task_names
+from mtlgrad.arguments import Given, Groups, check_choices, grouped, private_parameters, shared_parameters, task_names
 from mtlgrad.diagnostics import StepRecord
 from mtlgrad.engines import ENGINES, Attendant, Call, Choice, Window, choose
 from mtlgrad.engines.processes import Processes, surrounding
 from mtlgrad.engines.records import record
 from mtlgrad.engines.setup import Setup
-from mtlgrad.losses import (
-    Losses,
-    Scale,
-    check_end,
-    check_window,
-)
+from mtlgrad.losses import Losses, Scale, check_end, check_window
 from mtlgrad.memory import Memory
 from mtlgrad.method import Method
 
@@ -48,7 +43,8 @@ class Balancer:
         What the tasks have in common, on one device: modules, parameters, or a mix. Duplicates (tied weights) count
         once.
     private:
-        Which other parameters may get a gradient. None: every leaf the losses reach, as in plain torch.
+        Which other parameters may get a gradient, given as `shared` is. None: every leaf the losses reach, as in plain
+        torch.
     tasks:
         Task names in order. None: those of the first call. Order matters to some methods (`GHPlusPlus`).
     apply:
@@ -56,8 +52,8 @@ class Balancer:
         task. "loss": the weights multiply whole losses, private parameters included (Gradient Harmonization,
         Eq. 44), for one more backward pass. A scalarizer weights whole losses by definition, either way.
     groups:
-        None: one decision for all shared parameters. "tensor": one per parameter tensor. A mapping of names to
-        parameters: one per group; together the groups must hold exactly the shared parameters.
+        None: one decision for all shared parameters. "tensor": one per parameter tensor. A mapping of names to modules,
+        parameters, or a mix: one per group; together the groups must hold exactly the shared parameters.
     memory:
         "fast": the way with the fewest backward passes whose extra memory is there. "lean": the one with the least
         memory, where weights suffice at most m times the longest shared parameter, for more passes.
@@ -86,9 +82,9 @@ class Balancer:
     def __init__(
         self,
         method: Method | str,
-        shared: nn.Module | Iterable[nn.Module | Tensor],
+        shared: Given,
         *,
-        private: Iterable[Tensor] | None = None,
+        private: Given | None = None,
         tasks: Sequence[str] | None = None,
         apply: Literal["shared", "loss"] = "shared",
         groups: Groups | None = None,

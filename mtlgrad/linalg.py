@@ -19,7 +19,7 @@ _SAFE_LOW = math.sqrt(torch.finfo(torch.float32).tiny) * 1e6  # below: squares l
 _SAFE_HIGH = math.sqrt(torch.finfo(torch.float32).max) * 1e-6
 _CANCELS, _CANCELS_HALF = 16.0, 256.0  # lengths summed, relative to the sum's, that float32 leaves digits enough
 _LIGHT, _HEAVY = 2.0**-100, 2.0**100  # weights whose products with float32 gradients stay in float32's range
-_INDEPENDENT = 1e-3  # smallest eigenvalue of the cosines of which errors of 1e-6 leave digits enough
+_INDEPENDENT = 1e-3  # smallest eigenvalue of the cosines of which errors of 1e-5 leave digits enough
 
 
 def gram(jacobian: Tensor) -> Tensor:
@@ -31,10 +31,11 @@ def gram(jacobian: Tensor) -> Tensor:
     - float64 rows are multiplied as they are; the rows of a small J (up to 32768 entries) are widened to float64 first,
       and all rows on an accelerator.
     - Long float32 rows on the CPU are multiplied in blocks of columns whose products are summed in float64: as fast as
-      one product or faster, and right to about 1e-6 |g_i| |g_j| where a single float32 product is off by 1e-3.
-      Half-precision rows are widened to float32 first. Where that is too coarse, all is done again in float64: if an
-      eigenvalue of the matrix of cosines is below 1e-3, or squares leave float32's range (norms below about 1e-13 or
-      above 1e13).
+      one product or faster, and right to about 1e-6 |g_i| |g_j| where a single float32 product is off by 1e-3, or to
+      about 1e-5 |g_i| |g_j| where the products of a block are nearly equal, and are rounded the same way in every sum.
+      Half-precision rows are widened to float32 first, and as right. Where that is too coarse, all is done again in
+      float64: if an eigenvalue of the matrix of cosines is below 1e-3, or squares leave float32's range (norms below
+      about 1e-13 or above 1e13).
 
     On MPS the sums stay float32, and gradients within about 1e-3 of dependence are not told from dependent ones.
     Entries beyond float64's range (of rows longer than about 1e154) come out infinite.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
 
-from mtlgrad.arguments import shared_parameters
+from mtlgrad.arguments import Given, shared_parameters
 from mtlgrad.diagnostics import StepRecord
 from mtlgrad.engines.processes import surrounding
 from mtlgrad.engines.reach import reach
@@ -15,7 +12,7 @@ from mtlgrad.gradients import TaskGradients
 from mtlgrad.losses import Losses, check_losses, named
 
 
-def measure(losses: Losses, shared: nn.Module | Iterable[nn.Module | Tensor]) -> StepRecord:
+def measure(losses: Losses, shared: Given) -> StepRecord:
     """The record of the losses' gradients over the shared parameters. No `.grad` is touched and the graph is kept.
 
     The record holds G = J J^T [m, m], and what follows from it: norms, cosines, conflicts. Nothing is decided, so it

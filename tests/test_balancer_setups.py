@@ -476,6 +476,29 @@ def test_names_modules_lists_and_tensors() -> None:
         balancer.backward(net.losses(x)["a"])
 
 
+def test_groups_and_private_parameters_are_given_as_shared_ones_are() -> None:
+    net, x = Net(), batch()
+
+    def step(**arguments: Any) -> Tensor:
+        net.zero_grad()
+        Balancer("gh", net.trunk, **arguments).backward(net.losses(x))
+        return grads(net)
+
+    first, last = net.trunk[0], net.trunk[2]
+    wanted = step(groups={"l0": list(first.parameters()), "l1": list(last.parameters())})
+    forms: list[dict[str, Any]] = [
+        {"l0": first, "l1": last},
+        {"l0": [first], "l1": last.parameters()},
+        {"l0": [first.weight, first.bias], "l1": [nn.Tanh(), last, last.bias]},
+    ]
+    for groups in forms:
+        torch.testing.assert_close(step(groups=groups), wanted)
+    for private in (net.heads, [net.heads["a"], net.heads["b"]], [net.heads["a"], *net.heads["b"].parameters()]):
+        torch.testing.assert_close(step(groups=forms[0], private=private), wanted)
+    assert not torch.equal(step(private=net.heads["a"]), step())
+    assert net.heads["b"].weight.grad is not None
+
+
 def test_what_was_probably_meant() -> None:
     from torchjd.aggregation import UPGrad
 
@@ -488,6 +511,15 @@ def test_what_was_probably_meant() -> None:
         (TypeError, "shared must be modules.*got str", lambda: Balancer("gh", "trunk")),  # type: ignore[arg-type]
         (TypeError, "shared must be modules.*call it", lambda: Balancer("gh", net.trunk.parameters)),  # type: ignore[arg-type]
         (TypeError, "shared must be modules.*got int", lambda: Balancer("gh", 3)),  # type: ignore[arg-type]
+        (
+            TypeError,
+            r"groups\['l0'\] must be modules.*one tensor: wrap it",
+            lambda: Balancer("gh", net.trunk, groups={"l0": net.trunk[0].weight}),  # type: ignore[dict-item]
+        ),
+        (TypeError, r"groups\['l0'\] must be.*call it", lambda: Balancer("gh", net, groups={"l0": net.parameters})),  # type: ignore[dict-item]
+        (TypeError, "groups must be.*to modules or parameters.*got list", lambda: Balancer("gh", net, groups=[net])),  # type: ignore[arg-type]
+        (TypeError, "private must be.*got int", lambda: Balancer("gh", net.trunk, private=3)),  # type: ignore[arg-type]
+        (ValueError, r"private\[0\] is shared\[0\]", lambda: Balancer("gh", net.trunk, private=net)),
         (
             ValueError,
             r"private\[0\] is shared\[0\]",

@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtlgrad import linalg
 from mtlgrad.gradients import TaskGradients
@@ -22,6 +24,26 @@ def test_gram_is_accurate_for_the_rows_as_given(dtype: torch.dtype) -> None:
     assert gram(J).dtype == torch.float64
     exact = J.double() @ J.double().T
     torch.testing.assert_close(gram(J), exact, rtol=0, atol=1e-6 * float(exact.max()))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    means=st.lists(st.floats(-4, 4), min_size=2, max_size=4),
+    spread=st.sampled_from([0.0, 1e-3, 0.03, 0.3, 1.0]),
+    folded=st.booleans(),
+    n=st.sampled_from([33_000, 50_001]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+)
+def test_gram_of_long_rows_is_as_right_as_it_says(
+    means: list[float], spread: float, folded: bool, n: int, dtype: torch.dtype
+) -> None:
+    """Entries of one sign and size are rounded the same way in every sum: the worst that blocks of float32 meet."""
+    noise = rows(len(means), n)
+    J = (torch.tensor(means)[:, None] + spread * (noise.abs() if folded else noise)).to(dtype)
+    wide = J.double()
+    exact, norms = wide @ wide.T, wide.norm(dim=1)
+    error = (gram(J) - exact).abs() / (norms[:, None] * norms).clamp(min=torch.finfo(torch.float64).tiny)
+    assert float(error.max()) < 2e-5
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e18, 1e30])
