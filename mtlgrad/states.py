@@ -177,17 +177,23 @@ def check_draws(method: Method, saved: Tensor, own: torch.Generator) -> bool:
 
 
 def check_states(states: Sequence[State], blank: Sequence[State]) -> None:
-    """Raise ValueError unless `states` hold what the `blank` ones do: as many, names and shapes."""
+    """Raise ValueError unless `states` hold what the `blank` ones do: as many, names and shapes.
+
+    Of the same method, other names or another number of axes are those of another version: before there were counters
+    for each task, a method's state had one for all.
+    """
+    other = "it was saved by another version of mtlgrad, whose state of this method was another: start the method anew"
     if len(states) != len(blank):
         raise ValueError(f"state['states'] must hold {len(blank)}, got {len(states)}")
     for k, (state, wanted) in enumerate(zip(states, blank, strict=True)):
         if set(state) != set(wanted):
-            raise ValueError(f"state['states'][{k}] must hold {sorted(wanted)}, got {sorted(state)}")
+            raise ValueError(f"state['states'][{k}] must hold {sorted(wanted)}, got {sorted(state)}: {other}")
         for name, value in wanted.items():
             if isinstance(value, Tensor) and value.shape != state[name].shape:
+                why = "it is of other shared parameters" if value.ndim == state[name].ndim else other
                 raise ValueError(
                     f"state['states'][{k}][{name!r}] must have shape {list(value.shape)}, got "
-                    f"{list(state[name].shape)}: it is of other shared parameters"
+                    f"{list(state[name].shape)}: {why}"
                 )
 
 

@@ -13,6 +13,7 @@ from mtlgrad.aggregators.base import GramAggregator
 from mtlgrad.aggregators.wrappers import Wrapper, check_inner, inner_state, of_other_gradients, prefixed
 from mtlgrad.hyperparameters import check_number
 from mtlgrad.method import State, Traits
+from mtlgrad.presence import among_present
 from mtlgrad.spaces import Space, Uniform
 
 
@@ -26,7 +27,8 @@ class CRMOGM(Wrapper):
     `Ema` is the same average corrected for its start, so that its first step is the inner method's; here the first
     steps are nearly the mean's.
 
-    Shapes: G [m, m] -> lambda [m]. State: lambda [m], and the inner's.
+    Shapes: G [m, m] -> lambda [m]. State: lambda [m], and the inner's. Where the inner method's weights are on the
+    simplex, absent tasks keep their share of lambda, and the present ones' is brought to the sum 1.
 
     Parameters
     ----------
@@ -76,5 +78,6 @@ class CRMOGM(Wrapper):
         self, gram: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, State]:
         weights, inner = self.inner.step(gram, inner_state(state), losses=losses, generator=generator)
-        weights = self.alpha * state["weights"] + (1 - self.alpha) * weights
-        return weights, {"weights": weights.clone(), **prefixed(inner)}
+        kept, share = among_present(state["weights"], 1.0) if self.inner.traits.simplex else (state["weights"], 1.0)
+        weights = self.alpha * kept + (1 - self.alpha) * weights
+        return weights, {"weights": weights * share, **prefixed(inner)}

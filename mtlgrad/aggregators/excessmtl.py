@@ -12,6 +12,7 @@ from mtlgrad.aggregators.base import JacobianAggregator
 from mtlgrad.hyperparameters import check_integer, check_number
 from mtlgrad.linalg import combine
 from mtlgrad.method import State, Traits
+from mtlgrad.presence import filled
 from mtlgrad.spaces import LogUniform, searched
 
 _DAMPING = 1e-7  # the authors': keeps 0 / 0 out of coordinates that have had no gradient yet
@@ -26,7 +27,9 @@ class ExcessMTL(JacobianAggregator):
 
     E is a second-order estimate of the excess risk with a diagonal Hessian as in AdaGrad, E^0 its value at the start.
 
-    Shapes: J [m, n] -> d [n]. State: sqrt(H) [m, n] in at least float32, log w and E^0 [m], and a step counter.
+    Shapes: J [m, n] -> d [n]. State: sqrt(H) [m, n] in at least float32; log w, E^0, the tasks' step counters and among
+    how many tasks log w was last normalised, [m] each. A task that joins later has its own warm-up, with the mean of
+    the others' weights; absent tasks keep their share.
 
     Parameters
     ----------
@@ -69,7 +72,8 @@ class ExcessMTL(JacobianAggregator):
             "root": torch.zeros_like(jacobian, dtype=torch.promote_types(jacobian.dtype, torch.float32)),
             "log_weights": torch.zeros(m, dtype=torch.float64, device=device),
             "baseline": torch.zeros(m, dtype=torch.float64, device=device),
-            "steps": torch.zeros((), dtype=torch.int64, device=device),
+            "steps": torch.zeros(m, dtype=torch.int64, device=device),
+            "among": torch.zeros(m, dtype=torch.int64, device=device),
         }
 
     def _step(
@@ -88,7 +92,25 @@ class ExcessMTL(JacobianAggregator):
         starting = state["steps"] < self.warmup
         baseline = torch.where(starting, state["baseline"] + excess / self.warmup, state["baseline"])
         relative = torch.where(baseline > 0, excess / baseline.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
-        grown = (state["log_weights"] + self.eta * relative).log_softmax(0)
-        log_weights = torch.where(starting, state["log_weights"], grown)
-        after = {"root": root, "log_weights": log_weights, "baseline": baseline, "steps": state["steps"] + 1}
-        return combine(log_weights.softmax(0), jacobian), after
+        old, level = _comparable(state["log_weights"], state["among"])
+        grown = (old + self.eta * filled(relative, ~starting)).log_softmax(0)
+        after = {
+            "root": root,
+            "log_weights": torch.where(starting, state["log_weights"], grown + level),
+            "baseline": baseline,
+            "steps": state["steps"] + 1,
+            "among": torch.where(starting, state["among"], len(jacobian)),
+        }
+        weights = torch.where(starting.all(), old, grown).softmax(0)
+        return combine(weights, jacobian), after
+
+
+def _comparable(log_weights: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
+    """log w [m] up to a constant, and the logarithm [] of the mean weight, where 1 is the mean of all tasks.
+
+    Normalised among other tasks, or not yet, they are on different scales.
+    """
+    heights = torch.where(among > 0, log_weights + among.clamp(min=1).to(log_weights.dtype).log(), 0.0)
+    level = heights.logsumexp(0) - math.log(len(heights))
+    together = (among == among[0]).all()
+    return torch.where(together, log_weights, heights), torch.where(level.abs() <= 1e-9, 0.0, level)

@@ -10,6 +10,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.hyperparameters import check_number
 from mtlgrad.method import State, Traits
+from mtlgrad.presence import among_present
 from mtlgrad.spaces import LogUniform, Uniform, searched
 
 
@@ -27,7 +28,8 @@ class GradNorm(StatefulGramAggregator):
     d = sum_i w_i g_i with the weights from before the update (Algorithm 1).
 
     Shapes: J [m, n] and losses [m] -> d [n]; G [m, m] and losses [m] -> w [m], which sum to m. State: w [m], ones at
-    first; the initial losses [m]; whether there are any yet.
+    first; the initial losses [m], those of a task's own first step; whether it had one yet [m]. Absent tasks keep their
+    share of w; the present ones' are brought to sum to their number.
 
     Parameters
     ----------
@@ -73,17 +75,18 @@ class GradNorm(StatefulGramAggregator):
         return {
             "weights": torch.ones(m, dtype=torch.float64, device=device),
             "initial_losses": torch.zeros(m, dtype=torch.float64, device=device),
-            "started": torch.zeros((), dtype=torch.bool, device=device),
+            "started": torch.zeros(m, dtype=torch.bool, device=device),
         }
 
     def _step(
         self, gram: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, State]:
         assert losses is not None  # needs_losses
-        weights = state["weights"].to(gram.device)
+        weights, share = among_present(state["weights"].to(gram.device), float(len(gram)))
         initial = torch.where(state["started"].to(gram.device), state["initial_losses"].to(gram.device), losses)
+        moved = self._descend(weights, gram.diagonal().clamp(min=0).sqrt(), _training_rates(losses, initial))
         new = {
-            "weights": self._descend(weights, gram.diagonal().clamp(min=0).sqrt(), _training_rates(losses, initial)),
+            "weights": moved * share,
             "initial_losses": initial,
             "started": torch.ones_like(state["started"]),
         }

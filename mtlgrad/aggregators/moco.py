@@ -12,6 +12,7 @@ from mtlgrad.aggregators.host import check_finite, on_host
 from mtlgrad.hyperparameters import check_number
 from mtlgrad.linalg import combine, gram
 from mtlgrad.method import State, Traits
+from mtlgrad.presence import among_present
 from mtlgrad.solvers.simplex import project_onto_simplex
 from mtlgrad.spaces import LogUniform, searched
 
@@ -24,8 +25,8 @@ class MoCo(JacobianAggregator):
               \lambda \leftarrow \Pi_\Delta\bigl(\lambda - \gamma (Y Y^\top + \rho I) \lambda\bigr), \qquad
               d = Y^\top \lambda
 
-    Shapes: J [m, n] -> d [n]. State: Y [m, n] in at least float32, zero at first, and lambda [m], uniform at first. One
-    pass over J and one exact projection on the simplex.
+    Shapes: J [m, n] -> d [n]. State: Y [m, n] in at least float32, zero at first, and lambda [m], uniform at first;
+    absent tasks keep their share of lambda. One pass over J and one exact projection on the simplex.
 
     Parameters
     ----------
@@ -81,11 +82,11 @@ class MoCo(JacobianAggregator):
         features: Tensor | None,
     ) -> tuple[Tensor, State]:
         tracked = state["tracked"].lerp(jacobian.to(state["tracked"].dtype), self.beta)
-        weights = state["weights"]
+        weights, share = among_present(state["weights"], 1.0)
         measured = gram(tracked)
         slope = measured.to(weights) @ weights + self.rho * weights
         moved = weights - self.gamma * slope
         here = moved.cpu()
         check_finite("the tracked gradients' slopes", here)
         weights = on_host(project_onto_simplex, here).to(moved.device)
-        return combine(weights, tracked, measured).to(jacobian.dtype), {"tracked": tracked, "weights": weights}
+        return combine(weights, tracked, measured).to(jacobian.dtype), {"tracked": tracked, "weights": weights * share}

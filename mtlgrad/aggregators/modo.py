@@ -10,6 +10,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.hyperparameters import check_number
 from mtlgrad.method import State, Traits
+from mtlgrad.presence import among_present
 from mtlgrad.solvers.simplex import project_onto_simplex
 from mtlgrad.spaces import LogUniform, searched
 
@@ -21,7 +22,7 @@ class MoDo(StatefulGramAggregator):
     .. math:: \lambda_{t+1} = \Pi_\Delta\bigl(\lambda_t - \gamma (G \lambda_t + \rho \lambda_t)\bigr), \qquad
               d = J^\top \lambda_{t+1}
 
-    Shapes: J [m, n] -> d [n]; G [m, m] -> w [m]. State: lambda [m], 1/m at first.
+    Shapes: J [m, n] -> d [n]; G [m, m] -> w [m]. State: lambda [m], 1/m at first; absent tasks keep their share of it.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ class MoDo(StatefulGramAggregator):
     def _step(
         self, gram: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, State]:
-        old = state["weights"].to(gram.device)
+        old, share = among_present(state["weights"].to(gram.device), 1.0)
         moved = old - self.gamma * (gram @ old + self.rho * old)
         weights = torch.from_numpy(project_onto_simplex(moved.numpy()))
-        return weights, {"weights": weights}
+        return weights, {"weights": weights * share}

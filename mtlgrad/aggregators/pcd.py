@@ -30,8 +30,8 @@ class PCD(StatefulGramAggregator):
 
     with v the moving average of |g|^2, corrected for its start at 0, and 1 standing for the main task.
 
-    Shapes: J [m, n] -> d [n]; G [m, m] -> w [m]. State: v [m] and the step counter. Solved exactly from G. A zero main
-    gradient stops the step, d = 0. Shares that no direction can give to all (`fell_back`) leave d = g_1.
+    Shapes: J [m, n] -> d [n]; G [m, m] -> w [m]. State: v and the tasks' step counters, [m] each. Solved exactly from
+    G. A zero main gradient stops the step, d = 0. Shares that no direction can give to all (`fell_back`) leave d = g_1.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class PCD(StatefulGramAggregator):
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         return {
             "squares": torch.zeros(m, dtype=torch.float64, device=device),
-            "steps": torch.zeros((), dtype=torch.int64, device=device),
+            "steps": torch.zeros(m, dtype=torch.int64, device=device),
         }
 
     def _step(
@@ -107,7 +107,7 @@ class PCD(StatefulGramAggregator):
         squares = state["squares"].cpu().numpy()
         squares = self.beta * squares + (1 - self.beta) * gram.numpy().diagonal()
         steps = state["steps"] + 1
-        unbiased = squares / (1 - self.beta ** int(steps))
+        unbiased = squares / np.asarray([1 - self.beta**count for count in steps.tolist()])
         weights, _ = self._solve(gram.numpy(), unbiased)
         return torch.from_numpy(weights), {"squares": torch.from_numpy(squares), "steps": steps}
 

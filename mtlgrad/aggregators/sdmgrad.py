@@ -12,6 +12,7 @@ from mtlgrad.aggregators.base import StatefulGramAggregator
 from mtlgrad.aggregators.host import Array
 from mtlgrad.hyperparameters import check_integer, check_number
 from mtlgrad.method import State, Traits
+from mtlgrad.presence import among_present
 from mtlgrad.solvers.simplex import project_onto_simplex
 from mtlgrad.spaces import LogUniform, searched
 
@@ -26,7 +27,8 @@ class SDMGrad(StatefulGramAggregator):
     .. math:: \min_{w \in \Delta} \frac{1}{2 s^2} \Bigl\|\sum_i w_i g_i + \lambda g_0\Bigr\|^2, \qquad
               d = \frac{1}{1 + \lambda} \Bigl(\sum_i w_i g_i + \lambda g_0\Bigr)
 
-    Shapes: J [m, n] -> d [n]; G [m, m] -> weights on the rows [m]. State: w [m], 1/m at first.
+    Shapes: J [m, n] -> d [n]; G [m, m] -> weights on the rows [m]. State: w [m], 1/m at first; absent
+    tasks keep their share of it.
 
     Parameters
     ----------
@@ -75,9 +77,10 @@ class SDMGrad(StatefulGramAggregator):
     def _step(
         self, gram: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, State]:
-        weights = self._descend(gram.numpy(), state["weights"].cpu().numpy())
+        kept, share = among_present(state["weights"].cpu(), 1.0)
+        weights = self._descend(gram.numpy(), kept.numpy())
         pulled = (weights + self.lam / len(weights)) / (1.0 + self.lam)
-        return torch.from_numpy(pulled), {"weights": torch.from_numpy(weights)}
+        return torch.from_numpy(pulled), {"weights": torch.from_numpy(weights) * share}
 
     def _descend(self, gram: Array, weights: Array) -> Array:
         scale = np.sqrt(gram.diagonal()).mean()

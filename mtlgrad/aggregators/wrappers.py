@@ -13,6 +13,7 @@ from torch import Tensor
 from mtlgrad.aggregators.base import GramAggregator, StatefulGramAggregator
 from mtlgrad.hyperparameters import check_choice, check_integer, check_number
 from mtlgrad.method import State, Traits, positive
+from mtlgrad.presence import among_present, powers
 from mtlgrad.spaces import Choice, Space, Uniform
 
 
@@ -57,7 +58,10 @@ class Every(Wrapper):
 
     With `Balancer(..., apply="loss")` a step in between costs one backward pass in place of m + 1.
 
-    Shapes: G [m, m] -> w [m]. State: w [m], a counter, and the inner's.
+    Weights are held for tasks that were decided about together: where one has come since, the inner method is asked at
+    once; where some are absent, the weights of an inner method on the simplex are brought back to the sum 1.
+
+    Shapes: G [m, m] -> w [m]. State: w and the step at which each was decided [m], a counter, and the inner's.
 
     Parameters
     ----------
@@ -102,14 +106,21 @@ class Every(Wrapper):
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         return {
             "weights": torch.zeros(m, dtype=torch.float64, device=device),
+            "decided": torch.zeros(m, dtype=torch.int64, device=device),  # counted from 1; 0: not yet
             "steps": torch.zeros((), dtype=torch.int64, device=device),
             **self._inner_init(m, device),
         }
 
     def foreseen(self, state: State) -> tuple[Tensor, State] | None:
-        if int(state["steps"]) % self.k == 0:
+        when, *others = set(state["decided"].tolist())
+        if others or when == 0 or int(state["steps"]) + 1 - when >= self.k:
             return None
-        return state["weights"], {**state, "steps": state["steps"] + 1}
+        weights = state["weights"]
+        if self.inner.traits.simplex:
+            if not weights.any():
+                return None  # all that they were decided with is absent, and they were left with nothing
+            weights, _ = among_present(weights, 1.0)
+        return weights, {**state, "steps": state["steps"] + 1}
 
     def _step(
         self, gram: Tensor, state: State, *, losses: Tensor | None, generator: torch.Generator | None
@@ -118,7 +129,9 @@ class Every(Wrapper):
         if held is not None:
             return held
         weights, inner = self.inner.step(gram, inner_state(state), losses=losses, generator=generator)
-        return weights, {"weights": weights, "steps": state["steps"] + 1, **prefixed(inner)}
+        steps = state["steps"] + 1
+        decided = torch.full_like(state["decided"], int(steps))
+        return weights, {"weights": weights, "decided": decided, "steps": steps, **prefixed(inner)}
 
 
 @dataclass(frozen=True)
@@ -128,9 +141,10 @@ class Ema(Wrapper):
     .. math:: a_t = \beta a_{t-1} + (1 - \beta)\, w^{\text{inner}}(G_t), \qquad w_t = \frac{a_t}{1 - \beta^t}, \qquad
               d_t = w_t J_t
 
-    The division corrects for the start at zero, so that the first step is the inner method's.
+    The division corrects for the start at zero, so that the first step is the inner method's; t counts the steps of
+    each task. Where tasks come and go, the weights of an inner method on the simplex are brought back to the sum 1.
 
-    Shapes: G [m, m] -> w [m]. State: a [m], the step counter t, and the inner's.
+    Shapes: G [m, m] -> w [m]. State: a and the step counters t [m], and the inner's.
 
     Parameters
     ----------
@@ -176,7 +190,7 @@ class Ema(Wrapper):
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         return {
             "average": torch.zeros(m, dtype=torch.float64, device=device),
-            "steps": torch.zeros((), dtype=torch.int64, device=device),
+            "steps": torch.zeros(m, dtype=torch.int64, device=device),
             **self._inner_init(m, device),
         }
 
@@ -193,7 +207,9 @@ class Ema(Wrapper):
     def _average(self, state: State, weights: Tensor, inner: State) -> tuple[Tensor, State]:
         steps = state["steps"] + 1
         average = state["average"].lerp(weights, 1 - self.beta)
-        corrected = average / (1 - self.beta ** steps.to(torch.float64))
+        corrected = average / (1 - powers(self.beta, steps, torch.float64))
+        if self.inner.traits.simplex:
+            corrected, _ = among_present(corrected, 1.0)
         return corrected, {"average": average, "steps": steps, **prefixed(inner)}
 
 

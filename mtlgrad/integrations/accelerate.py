@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mtlgrad.balancer import Balancer
 from mtlgrad.diagnostics import StepRecord
+from mtlgrad.integrations.monitor import divided
 from mtlgrad.scalarizers.base import Scalarizer
 
 
-def backward(accelerator: Any, balancer: Balancer, losses: Mapping[str, Tensor]) -> StepRecord | None:
+def backward(accelerator: Any, balancer: Balancer, losses: Mapping[str, Tensor | None]) -> StepRecord | None:
     """What `accelerator.backward(loss)` is for one loss: scaled for float16, divided over accumulated batches.
 
     Inside `with accelerator.accumulate(model)` the decision falls on the batch whose gradients the optimizer steps
@@ -26,7 +27,7 @@ def backward(accelerator: Any, balancer: Balancer, losses: Mapping[str, Tensor])
     balancer:
         Built with the parameters of the prepared model.
     losses:
-        Task name to scalar loss of this batch, undivided.
+        Task name to scalar loss of this batch, undivided; None where the batch lacks the task.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def backward(accelerator: Any, balancer: Balancer, losses: Mapping[str, Tensor])
         in an error.
     """
     k = accelerator.gradient_accumulation_steps
-    parts = {name: loss / k for name, loss in losses.items()} if k > 1 else losses
+    parts = divided(losses, k) if k > 1 else losses
     if accelerator.sync_gradients:
         return balancer.backward(parts, scale=accelerator.scaler)
     of = k if isinstance(balancer.method, Scalarizer) else None

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from mtlgrad.balancer import Balancer
-from mtlgrad.integrations.monitor import ConflictMonitor, summary
+from mtlgrad.integrations.monitor import ConflictMonitor, divided, present_losses, summary
 
 _KEY = "mtlgrad_balancer"
 
@@ -54,8 +54,8 @@ class MultiLossMixin:
     _balancer: Balancer | None = None
     _balancer_state: Mapping[str, Any] | None = None
 
-    def compute_losses(self, batch: Any, batch_idx: int) -> Mapping[str, Tensor]:
-        """The losses of a batch: task name to scalar tensor."""
+    def compute_losses(self, batch: Any, batch_idx: int) -> Mapping[str, Tensor | None]:
+        """The losses of a batch: task name to scalar tensor, or None where the batch lacks the task."""
         raise NotImplementedError(f"{type(self).__name__} must define compute_losses(batch, batch_idx)")
 
     def configure_balancer(self) -> Balancer:
@@ -87,8 +87,8 @@ class MultiLossMixin:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         of = self._window(batch_idx)
         losses = self.compute_losses(batch, batch_idx)
-        total = torch.stack([loss.detach() for loss in losses.values()]).sum()
-        parts = {name: loss / (of or self.micro_batches) for name, loss in losses.items()}
+        total = torch.stack([loss.detach() for loss in present_losses(losses).values()]).sum()
+        parts = divided(losses, of or self.micro_batches)
         if (batch_idx + 1) % self.micro_batches and not trainer.is_last_batch:
             self.balancer.accumulate(parts, of=of, scale=scaler)
             return total

@@ -120,25 +120,35 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 def summary(record: StepRecord, prefix: str = "") -> dict[str, Tensor]:
     """What a log keeps of a record: scalars [] by name, on the device where they are; what was not measured is absent.
 
-    `loss/TASK`, `weight/TASK`, `norm/TASK` for each task, `min_cosine` over the pairs of tasks, and as 0 or 1
-    `conflicts_before` and `conflicts_after`.
+    `loss/TASK`, `weight/TASK`, `norm/TASK` for each task that was present, `min_cosine` over the pairs of these, and as
+    0 or 1 `conflicts_before` and `conflicts_after`.
 
     >>> w = torch.ones(2, requires_grad=True)
     >>> found = summary(mtlgrad.Balancer(mtlgrad.GH(), shared=[w]).backward({"a": w[0], "b": w[1] - w[0]}))
     >>> sorted(found)[:4], round(found["min_cosine"].item(), 3)
     (['conflicts_after', 'conflicts_before', 'loss/a', 'loss/b'], -0.707)
     """
+    here = [k for k, task in enumerate(record.tasks) if task in record.present]
     named: dict[str, Tensor] = {}
     weights = None if record.weights is None or record.weights.ndim != 1 else record.weights
     for name, values in (("loss", record.losses), ("weight", weights), ("norm", record.norms)):
         if values is not None:
-            named |= {f"{name}/{task}": value for task, value in zip(record.tasks, values.unbind(), strict=True)}
-    if record.cosines is not None and len(record.tasks) > 1:
-        m = len(record.tasks)
-        pairs = torch.triu_indices(m, m, offset=1)
+            named |= {f"{name}/{record.tasks[k]}": values[k] for k in here}
+    if record.cosines is not None and len(here) > 1:
+        pairs = torch.combinations(torch.tensor(here)).T
         named["min_cosine"] = record.cosines[pairs[0], pairs[1]].min()
     for name in ("conflicts_before", "conflicts_after"):
         value = getattr(record, name)
         if value is not None:
             named[name] = value.float()
     return {f"{prefix}{name}": value.detach() for name, value in named.items()}
+
+
+def present_losses(losses: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    """Those that are there: None stands for a task that the batch lacks."""
+    return {name: loss for name, loss in losses.items() if loss is not None}
+
+
+def divided(losses: Mapping[str, Tensor | None], k: int) -> dict[str, Tensor | None]:
+    """Each loss as its part of k batches' mean."""
+    return {name: None if loss is None else loss / k for name, loss in losses.items()}

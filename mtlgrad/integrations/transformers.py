@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from mtlgrad.balancer import Balancer
 from mtlgrad.diagnostics import StepRecord
-from mtlgrad.integrations.monitor import ConflictMonitor, summary
+from mtlgrad.integrations.monitor import ConflictMonitor, divided, present_losses, summary
 
 STATE_FILE = "balancer.pt"
 """The Balancer's state inside a checkpoint's folder."""
 
-ComputeLosses = Callable[[nn.Module, dict[str, Any]], tuple[Mapping[str, Tensor], Any]]
+ComputeLosses = Callable[[nn.Module, dict[str, Any]], tuple[Mapping[str, Tensor | None], Any]]
 
 
 class MultiLossMixin:
@@ -34,7 +34,8 @@ class MultiLossMixin:
         models whose parameters are made or replaced by `Trainer`.
     compute_losses:
         A function of the model and its inputs, labels included, that returns a mapping of task names to scalar
-        losses, and the model's outputs. None: the model itself returns the mapping, as ``outputs["losses"]``.
+        losses, None where the batch lacks the task, and the model's outputs. None: the model itself returns the
+        mapping, as ``outputs["losses"]``.
     arguments:
         As for `Trainer`.
 
@@ -58,7 +59,7 @@ class MultiLossMixin:
         self._balancer = balancer
         self._compute_losses = compute_losses
         self._sums: dict[str, Tensor] = {}
-        self._summed = 0
+        self._summed: dict[str, int] = {}  # a name may be missing from some records, as an absent task's is
         super().__init__(*arguments, **named)
 
     @property
@@ -69,7 +70,7 @@ class MultiLossMixin:
             self._balancer = self._balancer(me.model)
         return self._balancer
 
-    def losses_of(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Mapping[str, Tensor], Any]:
+    def losses_of(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Mapping[str, Tensor | None], Any]:
         """The losses of `inputs` by name, and the model's outputs."""
         if self._compute_losses is not None:
             return self._compute_losses(model, inputs)
@@ -88,7 +89,7 @@ class MultiLossMixin:
     ) -> Any:
         """The plain sum of the losses [], which evaluation reports."""
         losses, outputs = self.losses_of(model, inputs)
-        total = torch.stack(list(losses.values())).sum()
+        total = torch.stack(list(present_losses(losses).values())).sum()
         return (total, outputs) if return_outputs else total
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -102,24 +103,24 @@ class MultiLossMixin:
         scaler = me.accelerator.scaler
         with me.compute_loss_context_manager():
             losses, _ = self.losses_of(model, inputs)
-        parts = {name: loss / k for name, loss in losses.items()}
+        parts = divided(losses, k)
         if me.accelerator.sync_gradients:
             self._remember(self.balancer.backward(parts, scale=scaler))
         else:
             self.balancer.accumulate(parts, of=k, scale=scaler)
-        return torch.stack([loss.detach() for loss in parts.values()]).sum()
+        return torch.stack([loss.detach() for loss in present_losses(parts).values()]).sum()
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
-        """Trainer's log; where it reports a training loss, with the means since it last did of what records hold."""
+        """Trainer's log; where it reports a training loss, with each name's mean over the records that hold it."""
         if "loss" in logs and self._summed:
-            logs |= {name: value.item() / self._summed for name, value in self._sums.items()}
-            self._sums, self._summed = {}, 0
+            logs |= {name: value.item() / self._summed[name] for name, value in self._sums.items()}
+            self._sums, self._summed = {}, {}
         super().log(logs, *arguments, **named)  # type: ignore[misc]  # of Trainer
 
     def _remember(self, record: StepRecord) -> None:
         for name, value in summary(record).items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._summed += 1
+            self._summed[name] = self._summed.get(name, 0) + 1
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)  # type: ignore[misc]

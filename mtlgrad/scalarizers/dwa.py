@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtlgrad.hyperparameters import check_integer, check_positive
 from mtlgrad.method import State, Traits, positive
+from mtlgrad.presence import filled
 from mtlgrad.scalarizers.base import StatefulScalarizer
 from mtlgrad.spaces import LogUniform, searched
 
@@ -20,9 +21,11 @@ class DWA(StatefulScalarizer):
     .. math:: w_i = m\, \frac{\exp(r_i / T)}{\sum_j \exp(r_j / T)}, \qquad
               r_i = \frac{\bar L_i(e - 1)}{\bar L_i(e - 2)}
 
-    with the means of the losses over the last two epochs; w = 1 until there are two.
+    with the means of the losses over the last two epochs in which the task had any; w = 1 until there are two. A task
+    that has fewer, where others have two, counts as having fallen as these did on average.
 
-    Shapes: losses [m] -> w [m], summing to m. State: the means [m], the running sum [m] and two counters.
+    Shapes: losses [m] -> w [m], summing to m. State, [m] each: the two means, the running sum, how many losses are in
+    it and of which epoch, and how many epochs were complete; and the step counter.
 
     Parameters
     ----------
@@ -67,19 +70,27 @@ class DWA(StatefulScalarizer):
 
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         vectors = {name: torch.zeros(m, dtype=torch.float64, device=device) for name in ("sum", "last", "before")}
-        return {**vectors, "steps": torch.zeros((), dtype=torch.int64, device=device)}
+        counts = {name: torch.zeros(m, dtype=torch.int64, device=device) for name in ("count", "epoch", "complete")}
+        return {**vectors, **counts, "steps": torch.zeros((), dtype=torch.int64, device=device)}
 
     def _step(self, losses: Tensor, state: State, *, generator: torch.Generator | None) -> tuple[Tensor, State]:
         positive(self, losses)  # raises on a negative loss
-        rates = positive(self, state["last"]) / positive(self, state["before"])
-        rates = rates.clamp(max=torch.finfo(torch.float64).max)
-        ready = state["steps"] >= 2 * self.window
+        # An epoch of a task ends when a later one is met: at its very last step the task may be absent.
+        epoch = state["steps"] // self.window
+        over = (state["count"] > 0) & (state["epoch"] < epoch)
+        last = torch.where(over, state["sum"] / state["count"].clamp(min=1), state["last"])
+        before = torch.where(over, state["last"], state["before"])
+        complete = state["complete"] + over
+        ready = complete >= 2
+        rates = positive(self, last) / positive(self, before)
+        rates = filled(rates.clamp(max=torch.finfo(torch.float64).max), ready)
         weights = len(losses) * ((rates - rates.max()) / self.temperature).softmax(0)
-        steps, total = state["steps"] + 1, state["sum"] + losses
-        full = steps % self.window == 0
-        return torch.where(ready, weights, 1.0), {
-            "sum": torch.where(full, 0.0, total),
-            "last": torch.where(full, total / self.window, state["last"]),
-            "before": torch.where(full, state["last"], state["before"]),
-            "steps": steps,
+        return torch.where(ready.any(), weights, 1.0), {
+            "sum": torch.where(over, 0.0, state["sum"]) + losses,
+            "last": last,
+            "before": before,
+            "count": torch.where(over, 0, state["count"]) + 1,
+            "epoch": epoch.expand_as(over).clone(),
+            "complete": complete,
+            "steps": state["steps"] + 1,
         }

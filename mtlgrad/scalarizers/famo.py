@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtlgrad.hyperparameters import check_number, check_positive
 from mtlgrad.method import State, Traits
+from mtlgrad.presence import powers
 from mtlgrad.scalarizers.base import StatefulScalarizer
 from mtlgrad.spaces import LogUniform, searched
 
@@ -83,23 +84,27 @@ class FAMO(StatefulScalarizer):
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         names = ("logits", "log_losses", "first_moment", "second_moment")
         vectors = {name: torch.zeros(m, dtype=torch.float64, device=device) for name in names}
-        return {**vectors, "steps": torch.zeros((), dtype=torch.int64, device=device)}
+        return {**vectors, "steps": torch.zeros(m, dtype=torch.int64, device=device)}
 
     def _step(self, losses: Tensor, state: State, *, generator: torch.Generator | None) -> tuple[Tensor, State]:
         logs = ((losses - losses.new_tensor(self.floor)).clamp(min=0) + _EPSILON).log()
-        updated = self._learn(state, state["log_losses"] - logs)
-        # The first losses have nothing before them to be compared with.
-        known = {name: torch.where(state["steps"] > 0, new, state[name]) for name, new in updated.items()}
+        seen = state["steps"] > 0
+        updated = self._learn(state, torch.where(seen, state["log_losses"] - logs, 0.0), seen)
+        # A task's first loss has nothing before it to be compared with.
+        known = {name: torch.where(seen, new, state[name]) for name, new in updated.items()}
         weights = (known["logits"].log_softmax(0) - logs).softmax(0)
         return weights, {**known, "log_losses": logs, "steps": state["steps"] + 1}
 
-    def _learn(self, state: State, improvement: Tensor) -> State:
-        """One step of Adam on the logits; `improvement` [m] is how far each log loss fell."""
+    def _learn(self, state: State, improvement: Tensor, seen: Tensor) -> State:
+        """One step of Adam on the logits; `improvement` [m] is how far each log loss that was `seen` before fell."""
         z = state["logits"].softmax(0)
+        share = torch.where(seen, z, 0.0)
+        usual = share @ improvement / share.sum().clamp(min=torch.finfo(z.dtype).tiny)
+        improvement = torch.where(seen, improvement, usual)  # which moves no other task's logit
         gradient = z * (improvement - z @ improvement) + self.decay * state["logits"]
         first = _BETAS[0] * state["first_moment"] + (1 - _BETAS[0]) * gradient
         second = _BETAS[1] * state["second_moment"] + (1 - _BETAS[1]) * gradient.square()
-        mean = first / (1 - _BETAS[0] ** state["steps"])
-        size = (second / (1 - _BETAS[1] ** state["steps"])).sqrt()
+        mean = first / (1 - powers(_BETAS[0], state["steps"], torch.float32))
+        size = (second / (1 - powers(_BETAS[1], state["steps"], torch.float32))).sqrt()
         logits = state["logits"] - self.lr * mean / (size + _ADAM_EPS)
         return {"logits": logits, "first_moment": first, "second_moment": second}

@@ -21,9 +21,11 @@ class IGB(StatefulScalarizer):
               w_i = \frac{\lambda_i}{L_i}
 
     with the mean losses of epoch `base` as L^base, and lambda = 1 until that epoch is over: the paper's IGBv1, whose
-    ideal loss is 0.
+    ideal loss is 0. The base of a task that has no loss in that epoch is the next in which it has; until it is over,
+    such a task counts as having all of its loss left, L / L^base = 1.
 
-    Shapes: losses [m] -> w [m]. State: the base losses [m], the running sum [m] and the step counter.
+    Shapes: losses [m] -> w [m]. State, [m] each: the sum of the losses in the base epoch, their number and the epoch;
+    and the step counter.
 
     Parameters
     ----------
@@ -63,20 +65,25 @@ class IGB(StatefulScalarizer):
 
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         return {
-            "base": torch.ones(m, dtype=torch.float64, device=device),
             "sum": torch.zeros(m, dtype=torch.float64, device=device),
+            "count": torch.zeros(m, dtype=torch.int64, device=device),
+            "epoch": torch.zeros(m, dtype=torch.int64, device=device),
             "steps": torch.zeros((), dtype=torch.int64, device=device),
         }
 
     def _step(self, losses: Tensor, state: State, *, generator: torch.Generator | None) -> tuple[Tensor, State]:
         now = positive(self, losses)
         limit = torch.finfo(now.dtype).max
-        left = (now / state["base"]).clamp(max=limit)
-        ready = state["steps"] >= (self.base + 1) * self.window
-        gaps = torch.where(ready, len(now) * (left - left.max()).softmax(0), 1.0)
-        steps = state["steps"] + 1
-        during = (state["steps"] // self.window) == self.base
-        total = torch.where(during, (state["sum"] + losses).clamp(max=limit), state["sum"])
-        ended = steps == (self.base + 1) * self.window
-        base = torch.where(ended, positive(self, total / self.window), state["base"])
-        return (gaps / now).clamp(max=limit), {"base": base, "sum": total, "steps": steps}
+        total, count, epoch = state["sum"], state["count"], state["steps"] // self.window
+        begun = count > 0
+        ready = begun & (state["epoch"] < epoch)
+        base = positive(self, torch.where(ready, total / count.clamp(min=1), 0.0))
+        left = torch.where(ready, (now / base).clamp(max=limit), 1.0)
+        gaps = torch.where(ready.any(), len(now) * (left - left.max()).softmax(0), 1.0)
+        during = ~ready & (epoch >= self.base)
+        return (gaps / now).clamp(max=limit), {
+            "sum": torch.where(during, (total + losses).clamp(max=limit), total),
+            "count": count + during,
+            "epoch": torch.where(begun, state["epoch"], epoch),
+            "steps": state["steps"] + 1,
+        }

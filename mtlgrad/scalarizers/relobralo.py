@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtlgrad.hyperparameters import check_number, check_positive
 from mtlgrad.method import State, Traits, positive
+from mtlgrad.presence import among_present
 from mtlgrad.scalarizers.base import StatefulScalarizer
 from mtlgrad.spaces import Choice, LogUniform, Uniform, searched
 
@@ -21,10 +22,12 @@ class ReLoBRaLo(StatefulScalarizer):
               w^{(t)} = \alpha \bigl(\rho\, w^{(t-1)} + (1 - \rho)\, \hat w(t, 0)\bigr)
               + (1 - \alpha)\, \hat w(t, t - 1)
 
-    with rho drawn anew each step: 1 with probability `memory`, else 0; w = 1 at the first step.
+    with rho drawn anew each step: 1 with probability `memory`, else 0; w = 1 at the first step. A task that joins later
+    counts as not having changed, L^(t') = L^(t), with 1 as its last weight; absent tasks keep their share of the
+    weights.
 
-    Shapes: losses [m] -> w [m], summing to m. State: the first losses, the last and the weights, [m] each, and the
-    step counter.
+    Shapes: losses [m] -> w [m], summing to m. State: the first losses, the last, the weights and the tasks' step
+    counters, [m] each.
 
     Parameters
     ----------
@@ -76,7 +79,7 @@ class ReLoBRaLo(StatefulScalarizer):
             "first": torch.ones(m, dtype=torch.float64, device=device),
             "last": torch.ones(m, dtype=torch.float64, device=device),
             "weights": torch.ones(m, dtype=torch.float64, device=device),
-            "steps": torch.zeros((), dtype=torch.int64, device=device),
+            "steps": torch.zeros(m, dtype=torch.int64, device=device),
         }
 
     def _step(self, losses: Tensor, state: State, *, generator: torch.Generator | None) -> tuple[Tensor, State]:
@@ -84,10 +87,12 @@ class ReLoBRaLo(StatefulScalarizer):
         place = torch.device("cpu") if generator is None else generator.device
         keep = (torch.rand((), generator=generator, device=place) < self.memory).to(losses.device)
         first = torch.where(starting, now, state["first"])
-        past = torch.where(keep, state["weights"], self._balanced(now, first))
-        weights = self.alpha * past + (1 - self.alpha) * self._balanced(now, state["last"])
-        weights = torch.where(starting, 1.0, weights)
-        return weights, {"first": first, "last": now.clone(), "weights": weights.clone(), "steps": state["steps"] + 1}
+        kept, share = among_present(state["weights"], float(len(losses)))
+        past = torch.where(keep, kept, self._balanced(now, first))
+        last = torch.where(starting, now, state["last"])
+        weights = self.alpha * past + (1 - self.alpha) * self._balanced(now, last)
+        weights = torch.where(starting.all(), 1.0, weights)
+        return weights, {"first": first, "last": now.clone(), "weights": weights * share, "steps": state["steps"] + 1}
 
     def _balanced(self, now: Tensor, then: Tensor) -> Tensor:
         ratios = (now / then).clamp(max=torch.finfo(now.dtype).max)

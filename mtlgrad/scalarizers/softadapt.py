@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtlgrad.hyperparameters import check_choice, check_number
 from mtlgrad.method import State, Traits, positive
+from mtlgrad.presence import filled
 from mtlgrad.scalarizers.base import StatefulScalarizer
 from mtlgrad.spaces import Choice, Uniform, searched
 
@@ -20,9 +21,10 @@ class SoftAdapt(StatefulScalarizer):
 
     .. math:: w_i = \frac{c_i\, e^{\beta s_i}}{\sum_j c_j\, e^{\beta s_j}}, \qquad s_i = L_i^{(t)} - L_i^{(t-1)}
 
-    with c = 1; w = 1/m at the first step, which has nothing to compare with.
+    with c = 1; w = 1/m at the first step, which has nothing to compare with. A task that joins later counts as having
+    changed as the others did on average.
 
-    Shapes: losses [m] -> w [m], on the simplex. State: the last losses [m] and the step counter.
+    Shapes: losses [m] -> w [m], on the simplex. State: the last losses and the tasks' step counters [m].
 
     Parameters
     ----------
@@ -67,12 +69,13 @@ class SoftAdapt(StatefulScalarizer):
     def init(self, m: int, *, device: torch.device | None = None) -> State:
         return {
             "last": torch.zeros(m, dtype=torch.float64, device=device),
-            "steps": torch.zeros((), dtype=torch.int64, device=device),
+            "steps": torch.zeros(m, dtype=torch.int64, device=device),
         }
 
     def _step(self, losses: Tensor, state: State, *, generator: torch.Generator | None) -> tuple[Tensor, State]:
         limit = torch.finfo(losses.dtype).max
-        change = (losses - state["last"]).clamp(-limit, limit)
+        known = state["steps"] > 0
+        change = filled((losses - state["last"]).clamp(-limit, limit), known)
         if self.variant == "normalized":
             change = change / change.abs().max().clamp(min=torch.finfo(losses.dtype).tiny)  # whose sum cannot overflow
             change = change / change.abs().sum().clamp(min=1)
@@ -81,5 +84,5 @@ class SoftAdapt(StatefulScalarizer):
         logits = (self.beta * (change - top).clamp(-limit, limit)).clamp(min=-limit)
         if self.variant == "loss":
             logits = logits + positive(self, losses).log()
-        weights = torch.where(state["steps"] > 0, logits.softmax(0), 1 / len(losses))
+        weights = torch.where(known.any(), logits.softmax(0), 1 / len(losses))
         return weights, {"last": losses.clone(), "steps": state["steps"] + 1}

@@ -30,7 +30,7 @@ def test_the_update_descends_on_the_printed_objective(seed: int, m: int, alpha: 
     w = torch.rand(m, dtype=torch.float64, generator=generator)
     w = (w * m / w.sum()).requires_grad_()
     method = GradNorm(alpha=alpha, lr=1e-3)
-    state = {"weights": w.detach(), "initial_losses": first, "started": torch.tensor(True)}
+    state = {"weights": w.detach(), "initial_losses": first, "started": torch.ones(m).bool()}
     used, new = method.step(J @ J.T, state, losses=now)
 
     lengths = w * J.norm(dim=1)
@@ -85,7 +85,7 @@ def test_a_weight_at_zero_comes_back() -> None:
     state = {
         "weights": torch.tensor([0.0, 2.0], dtype=torch.float64),
         "initial_losses": torch.ones(2, dtype=torch.float64),
-        "started": torch.tensor(True),
+        "started": torch.ones(2).bool(),
     }
     _, new = GradNorm().step(G, state, losses=torch.ones(2, dtype=torch.float64))
     assert float(new["weights"][0]) > 0

@@ -110,7 +110,7 @@ NESTED = [
 def test_wrappers_nest_with_a_flat_state(method: GramAggregator) -> None:
     state = method.init(3)
     assert all(isinstance(value, Tensor) for value in state.values())
-    assert len(state) == 2 * method.name.count("Every") + 2 * method.name.count("Ema")
+    assert len(state) == 3 * method.name.count("Every") + 2 * method.name.count("Ema")
     check_method(method)
 
 

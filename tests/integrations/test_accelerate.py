@@ -94,3 +94,20 @@ def test_a_saved_training_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     accelerator.load_state(str(tmp_path))
     steps(balancer, model, parts[2:])
     assert equal(straight, model)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_a_batch_may_lack_a_task(k: int) -> None:
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=k)
+    model = Smooth()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model, optimizer, loader = accelerator.prepare(model, optimizer, DataLoader(data(32), batch_size=8))
+    balancer = mtlgrad.Balancer(mtlgrad.GH(), shared=model.trunk.parameters())
+    present = []
+    for x in loader:
+        with accelerator.accumulate(model):
+            record = backward(accelerator, balancer, {"a": model(x)["a"], "b": None})
+            present += [] if record is None else [record.present]
+            optimizer.step()
+            optimizer.zero_grad()
+    assert present == [("a",)] * (4 // k)

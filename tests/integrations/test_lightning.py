@@ -157,6 +157,23 @@ def test_a_watched_training_is_the_same_to_the_last_bit() -> None:
     assert "conflict/min_cosine" in trainer.callback_metrics
 
 
+@pytest.mark.parametrize("micro_batches", [1, 2])
+@pytest.mark.parametrize("none", [True, False], ids=["None", "left out"])
+def test_a_batch_may_lack_a_task(none: bool, micro_batches: int) -> None:
+    class Lacking(Net):
+        def compute_losses(self, batch: Tensor, batch_idx: int) -> dict[str, Any]:
+            losses = super().compute_losses(batch, batch_idx)
+            if batch_idx % 4 < 2:
+                return losses
+            return {"a": losses["a"], "b": None} if none else {"a": losses["a"]}
+
+    net = Lacking(mtlgrad.GH(), micro_batches=micro_batches)
+    trainer = fit(net, 8)
+    assert trainer.global_step == 4 // micro_batches
+    assert all(value.isfinite() for value in trainer.callback_metrics.values())
+    assert "balancer/loss/a" in trainer.callback_metrics
+
+
 def test_what_is_missing_is_told() -> None:
     class Nothing(MultiLossMixin, L.LightningModule):
         def configure_optimizers(self) -> torch.optim.Optimizer:

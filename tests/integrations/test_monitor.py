@@ -88,3 +88,20 @@ def test_a_summary_holds_what_the_record_measured() -> None:
     assert set(summary(record)) == {"loss/a", "loss/b", "weight/a", "weight/b"}
     record = mtlgrad.Balancer(mtlgrad.GH(), shared=model.trunk.parameters(), groups="tensor").backward(model(x))
     assert "weight/a" not in summary(record)
+
+
+@pytest.mark.parametrize("method", [mtlgrad.GH(), mtlgrad.Sum()], ids=lambda method: method.name)
+def test_a_summary_holds_what_is_a_number(method: mtlgrad.Method) -> None:
+    w = torch.ones(3, requires_grad=True)
+    balancer = mtlgrad.Balancer(method, shared=[w], tasks=("a", "b", "c"), diagnose_every=1)
+    for present in ("abc", "ac", "b", "bc"):
+        losses = {name: (w * (k + 1)).sin().sum() - 2 * w[k] for k, name in enumerate("abc") if name in present}
+        record = balancer.backward(losses)
+        found = summary(record)
+        assert all(value.isfinite() for value in found.values())
+        assert {name[-1] for name in found if name.startswith(("loss/", "weight/", "norm/"))} == set(present)
+        scalars = record.scalars()
+        pairs = [value for name, value in scalars.items() if name.startswith("cosine/")]
+        assert ("min_cosine" in found) == bool(pairs)
+        assert not pairs or found["min_cosine"].item() == pytest.approx(min(pairs))
+        assert found["conflicts_before"].item() == scalars["conflicts_before"]

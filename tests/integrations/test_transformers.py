@@ -117,6 +117,27 @@ def test_each_loss_is_in_the_log(tmp_path: Path) -> None:
         assert {"weight/a", "norm/b", "min_cosine", "conflicts_before"} <= set(entry)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_batch_may_lack_a_task(tmp_path: Path, steps: int) -> None:
+    """What is logged is the mean over the updates in which the task was there."""
+    model, seen = Model(Smooth()), []
+
+    def losses(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[dict[str, Any], Any]:
+        found = model(**inputs)["losses"]
+        seen.append(found["b"].item())
+        return {"a": found["a"], "b": found["b"] if len(seen) <= steps else None}, None
+
+    arguments = options(tmp_path, logging_steps=4 // steps, gradient_accumulation_steps=steps)
+    trainer = MultiLossTrainer(
+        model, arguments, train_dataset=Rows(32), balancer=balancer(model), compute_losses=losses
+    )
+    trainer.train()
+    (entry,) = [one for one in trainer.state.log_history if "loss" in one]
+    assert all(value == value for value in entry.values())
+    assert entry["loss/b"] == pytest.approx(sum(seen[:steps]) / steps, rel=1e-5)
+    assert trainer.compute_loss(model, {"x": data(4), "labels": data(4)[:, 0]}).isfinite()
+
+
 def test_a_resumed_training_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     method = mtlgrad.GradDrop()  # draws, so that a forgotten generator shows
     more = {"save_strategy": "steps", "save_steps": 2}

@@ -301,7 +301,7 @@ def test_igb_takes_the_mean_of_its_base_epoch() -> None:
     for losses in ([9.0, 9.0], [9.0, 9.0], [1.0, 2.0], [3.0, 2.0]):
         weights, state = method.step(vector(losses), state)
         torch.testing.assert_close(weights, 1 / vector(losses))
-    assert state["base"].tolist() == [2.0, 2.0]
+    assert (state["sum"] / state["count"]).tolist() == [2.0, 2.0]
     weights, _ = method.step(vector([1.0, 2.0]), state)
     torch.testing.assert_close(weights, 2 * vector([0.5, 1.0]).softmax(0) / vector([1.0, 2.0]))
 
