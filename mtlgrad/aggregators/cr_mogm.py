@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mtlgrad.aggregators.base import GramAggregator
-from mtlgrad.aggregators.wrappers import Wrapper, check_inner, inner_state, of_other_gradients, prefixed
+from mtlgrad.aggregators.wrapper import Wrapper, check_inner, inner_state, prefixed
+from mtlgrad.aggregators.wrappers import of_other_gradients
 from mtlgrad.hyperparameters import check_number
 from mtlgrad.method import State, Traits
 from mtlgrad.presence import among_present

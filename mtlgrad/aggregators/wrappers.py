@@ -5,49 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from mtlgrad.aggregators.base import GramAggregator, StatefulGramAggregator
+from mtlgrad.aggregators.base import GramAggregator
+from mtlgrad.aggregators.wrapper import Wrapper, check_inner, inner_state, prefixed
 from mtlgrad.hyperparameters import check_choice, check_integer, check_number
 from mtlgrad.method import State, Traits, positive
 from mtlgrad.presence import among_present, powers
 from mtlgrad.spaces import Choice, Space, Uniform
-
-
-class Wrapper(StatefulGramAggregator):
-    """What wraps one `inner`; the inner's state is part of the wrapper's, its names prefixed."""
-
-    inner: GramAggregator
-
-    def _inner_init(self, m: int, device: torch.device | None) -> State:
-        return prefixed(self.inner.init(m, device=device))
-
-    def check_values(self, losses: Tensor) -> None:
-        self.inner.check_values(losses)
-
-    def _space(self, **mine: Space) -> Mapping[str, Space]:
-        return {**mine, **prefixed(self.inner.search_space)}
-
-    def _fell_back(self, gram: Tensor) -> Tensor:
-        # Gradients divided by positive numbers keep their rank and their conflicts, which is what methods fall back on.
-        return self.inner.fell_back(gram)
-
-
-def check_inner(inner: object) -> None:
-    if not isinstance(inner, GramAggregator):
-        hint = f"; did you mean {inner.__name__}()?" if isinstance(inner, type) else ""
-        raise TypeError(f"inner must be a GramAggregator, one that decides from G alone, got {inner!r}{hint}")
-
-
-def prefixed(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"inner.{name}": value for name, value in state.items()}
-
-
-def inner_state(state: State) -> State:
-    return {name.removeprefix("inner."): value for name, value in state.items() if name.startswith("inner.")}
 
 
 @dataclass(frozen=True)
