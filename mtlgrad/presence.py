@@ -39,4 +39,4 @@ def powers(base: float, steps: Tensor, dtype: torch.dtype) -> Tensor:
 
     Over contiguous memory torch takes several powers at once, whose last digit may be another.
     """
-    return base ** steps.to(dtype).repeat_interleave(2)[::2]  # type: ignore[no-any-return]
+    return base ** steps.to(dtype).repeat_interleave(2)[::2]
