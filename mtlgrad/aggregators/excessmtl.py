@@ -16,6 +16,7 @@ from mtlgrad.presence import filled
 from mtlgrad.spaces import LogUniform, searched
 
 _DAMPING = 1e-7  # the authors': keeps 0 / 0 out of coordinates that have had no gradient yet
+_ROUNDING = 1e-9  # how far from 1 the sum of weights may be that are normalised
 
 
 @dataclass(frozen=True)
@@ -92,17 +93,22 @@ class ExcessMTL(JacobianAggregator):
         starting = state["steps"] < self.warmup
         baseline = torch.where(starting, state["baseline"] + excess / self.warmup, state["baseline"])
         relative = torch.where(baseline > 0, excess / baseline.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
-        old, level = _comparable(state["log_weights"], state["among"])
-        grown = (old + self.eta * filled(relative, ~starting)).log_softmax(0)
-        after = {
-            "root": root,
-            "log_weights": torch.where(starting, state["log_weights"], grown + level),
-            "baseline": baseline,
-            "steps": state["steps"] + 1,
-            "among": torch.where(starting, state["among"], len(jacobian)),
-        }
-        weights = torch.where(starting.all(), old, grown).softmax(0)
-        return combine(weights, jacobian), after
+        if _normalised(state["log_weights"], state["among"]):  # the ordinary case, with fewer operations
+            weights = kept = (state["log_weights"] + self.eta * relative).log_softmax(0)
+            among = state["among"]
+        else:
+            old, level = _comparable(state["log_weights"], state["among"])
+            grown = (old + self.eta * filled(relative, ~starting)).log_softmax(0)
+            weights = torch.where(starting.all(), old, grown)
+            kept = torch.where(starting, state["log_weights"], grown + level)
+            among = torch.where(starting, state["among"], len(jacobian))
+        after = {"root": root, "log_weights": kept, "baseline": baseline, "steps": state["steps"] + 1, "among": among}
+        return combine(weights.softmax(0), jacobian), after
+
+
+def _normalised(log_weights: Tensor, among: Tensor) -> bool:
+    """Whether log w [m] are those of these tasks and no others."""
+    return set(among.tolist()) == {len(among)} and abs(float(log_weights.logsumexp(0))) <= _ROUNDING
 
 
 def _comparable(log_weights: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,4 +119,4 @@ def _comparable(log_weights: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     heights = torch.where(among > 0, log_weights + among.clamp(min=1).to(log_weights.dtype).log(), 0.0)
     level = heights.logsumexp(0) - math.log(len(heights))
     together = (among == among[0]).all()
-    return torch.where(together, log_weights, heights), torch.where(level.abs() <= 1e-9, 0.0, level)
+    return torch.where(together, log_weights, heights), torch.where(level.abs() <= _ROUNDING, 0.0, level)
