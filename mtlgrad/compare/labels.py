@@ -8,6 +8,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+NAMED = 4
+"""So many names a sentence lists before it counts the rest."""
 MOST_LETTERS = 60
 """Of a label that a suite gives."""
 
@@ -45,6 +47,18 @@ def alone(task: str) -> str:
     'only depth'
     """
     return _ALONE.format(task)[:MOST_LETTERS]
+
+
+def listed(names: Sequence[str], most: int | None = None) -> str:
+    """At least one name, in a sentence; of more than `most` and one, the first are named and the rest counted.
+
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed(["a", "b", "c", "d"], most=2)
+    ('a', 'a, b and c', 'a, b and 2 more')
+    """
+    shown = list(names)
+    if most is not None and len(shown) > most + 1:
+        shown = [*shown[:most], f"{len(shown) - most} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def slug(label: str) -> str:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mtlgrad.compare.controls import STEPS, tasks_of, unread
-from mtlgrad.compare.labels import TUNED, WEIGHTS, alone, at_equal_time, did_you_mean
+from mtlgrad.compare.labels import NAMED, TUNED, WEIGHTS, alone, at_equal_time, did_you_mean, listed
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import Run
 from mtlgrad.compare.sensitivity import tuned_rows
 from mtlgrad.compare.stages import is_constant
 from mtlgrad.compare.suite import MethodRow
-
-NAMED = 4
-"""So many names a sentence lists before it counts the rest."""
 
 
 def missing(results: Results) -> list[str]:
@@ -85,8 +80,8 @@ def _untuned(results: Results) -> list[str]:
     by_hand = [row.label for row in suite.methods if row.group is not None and row.role == "method"]
     if by_hand:
         texts.append(
-            f"Not tuned: {_listed(by_hand)}. Candidates of a group have no trials; the row of the group is the best of "
-            "settings that somebody wrote, beside rows that were tuned."
+            f"Not tuned: {listed(by_hand, most=NAMED)}. Candidates of a group have no trials; the row of the group is "
+            "the best of settings that somebody wrote, beside rows that were tuned."
         )
     rate = suite.tuning.learning_rate.option
     if any(unread(run, rate) for run in results.trials):
@@ -102,7 +97,7 @@ def _of_unknown_tasks(results: Results) -> list[str]:
     ended = [run for run in results.runs if run.status != "failed"]
     if not named or not ended or tasks_of(ended) is not None:
         return []
-    controls = _listed([f"the control {name!r}" for name in named])
+    controls = listed([f"the control {name!r}" for name in named])
     return [
         f"No row of {controls}: no run tells which tasks there are. A function tells it if it makes its balancer "
         "by `run.balancer`."
@@ -145,7 +140,7 @@ def _waits(results: Results, control: str) -> str:
         return ""
     return (
         f"Rows of the control '{control}' are made once all of the suite's seeds have finished runs; some are missing "
-        f"of {_listed(waited)}."
+        f"of {listed(waited, most=NAMED)}."
     )
 
 
@@ -168,15 +163,10 @@ def _not_shorter(results: Results, control: str) -> str:
     if not wrong:
         return ""
     return (
-        f"{_listed(list(dict.fromkeys(wrong)))}: as many steps as at full length, where fewer were asked for. The "
-        f"problem does not go by its option {STEPS!r}, and nothing is known of equal time."
+        f"{listed(list(dict.fromkeys(wrong)), most=NAMED)}: as many steps as at full length, where fewer were asked "
+        f"for. The problem does not go by its option {STEPS!r}, and nothing is known of equal time."
     )
 
 
 def _made(run: Run) -> int | None:
     return run.metrics.final_step if run.status == "ok" and run.metrics else None
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [*names[:NAMED], f"{len(names) - NAMED} more"] if len(names) > NAMED + 1 else list(names)
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

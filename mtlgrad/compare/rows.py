@@ -11,7 +11,7 @@ import pandas as pd
 from mtlgrad.compare.metrics import metrics_of
 from mtlgrad.compare.schema import Run
 from mtlgrad.compare.statistics import Pairs, Verdict
-from mtlgrad.compare.statistics.moments import deviation, evened, mean
+from mtlgrad.compare.statistics.moments import deviation, differences, mean
 from mtlgrad.compare.suite import Suite
 
 LEVEL = 0.95
@@ -245,7 +245,7 @@ def paired_difference(values: pd.Series, baseline: pd.Series) -> Difference | No
     both = pd.DataFrame({"ours": values, "theirs": baseline}).dropna()
     if both.empty:
         return None
-    pairs = Pairs(tuple(evened(both.ours - both.theirs, both.abs().max(axis=1)).tolist()))
+    pairs = Pairs(tuple(differences(both.ours, both.theirs).tolist()))
     assert pairs.mean is not None
     low, high = pairs.interval(LEVEL) or (None, None)
     return Difference(pairs.mean, low, high, pairs.n)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import fields
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -21,6 +20,7 @@ from mtlgrad.compare.job import Job
 from mtlgrad.compare.live import Progress
 from mtlgrad.compare.loop import Event, train
 from mtlgrad.compare.metrics import check_given
+from mtlgrad.compare.places import hyperparameters
 from mtlgrad.compare.problem import Problem
 from mtlgrad.compare.record import nothing_observed, observed, ready
 from mtlgrad.compare.registry import make_problem
@@ -63,7 +63,7 @@ def execute(job: Job) -> Run:
     keep, settings = False, {}
     try:
         problem, method = job.find_problem(), job.make_method()
-        settings = {"all_method_args": ready(_fields(method))}
+        settings = {"all_method_args": ready(hyperparameters(method))}
         if isinstance(problem, type):  # told of a run that fails too; what a function reads, only its run can tell
             made = make_problem(problem, job.identity.problem_options, name=job.identity.problem)
             settings["all_problem_options"] = ready(made.options)
@@ -146,10 +146,6 @@ def _write(run: Run, job: Job) -> None:
         write_run(run.model_copy(update=changed), job.result)  # a result says nothing about where it was made
     except OSError as error:
         raise UnwrittenError(f"the result cannot be written: {job.result}: {error.strerror or error}") from error
-
-
-def _fields(method: Method) -> dict[str, Any]:
-    return {field.name: getattr(method, field.name) for field in fields(cast(Any, method))}
 
 
 def _exhibits(problem: Problem) -> tuple[dict[str, Any], list[str]]:

@@ -11,7 +11,6 @@ from mtlgrad.compare.labels import TRIAL, TUNED
 from mtlgrad.compare.metrics import rounded
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.schema import Run
-from mtlgrad.compare.statistics.moments import evened
 from mtlgrad.compare.suite import Arm, MethodRow, Suite
 from mtlgrad.compare.tuning import scores_of_trials
 
@@ -34,7 +33,7 @@ class Tuned:
     """Why none were; else empty."""
 
     def cells(self) -> list[str]:
-        known = sorted(evened([score for score in self.scores if score is not None]).tolist())
+        known = sorted(score for score in self.scores if score is not None)
         # each to digits of its own: how far the worst lies off says nothing of how well the best is known
         found = [rounded(value, None) for value in (known[-1], median(known), known[0])] if known else ["\u2013"] * 3
         well = len(self.scores) - sum(self.bad.values())

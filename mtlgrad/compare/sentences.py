@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
+from mtlgrad.compare.labels import NAMED, listed
 from mtlgrad.compare.metrics import interval_text
 from mtlgrad.compare.missing import unsettled, untuned_baseline
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.rows import Row
 from mtlgrad.compare.statistics import Verdict, Word
 
-NAMED = 4
-"""So many names a sentence lists before it counts the rest."""
 FEW = 5
 """With fewer seeds than this the normality that a t-test supposes cannot be seen at all."""
 
@@ -171,7 +170,7 @@ def more(results: Results) -> list[str]:
     if without:
         direction = results.metrics[without[0]].direction
         texts.append(
-            f"No margin is declared for {_listed(without)}, so nothing can be called equivalent. Say which difference "
+            f"No margin is declared for {listed(without)}, so nothing can be called equivalent. Say which difference "
             f'matters, in the suite\'s `[metrics]`: `"{without[0]}" = {{ direction = "{direction}", margin = ... }}`.'
         )
     return texts
@@ -273,15 +272,7 @@ def _names(results: Results, found: Sequence[Verdict]) -> str:
         where = [one.metric] if len(results.metrics) > 1 else []
         where += [one.arm] if len(results.arms) > 1 else []
         names.append(f"{one.method} ({', '.join(where)})" if where else one.method)
-    return _listed(names if len(names) <= NAMED + 1 else [*names[:NAMED], f"{len(names) - NAMED} more"])
-
-
-def _listed(names: Sequence[str]) -> str:
-    """
-    >>> _listed(["a"]), _listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return listed(names, most=NAMED)
 
 
 def _count(number: int, noun: str) -> str:

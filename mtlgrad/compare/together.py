@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mtlgrad.compare.labels import alone
 from mtlgrad.compare.metrics import interval_text
 from mtlgrad.compare.results import Results
 from mtlgrad.compare.scores import scores_of
@@ -74,13 +75,13 @@ def together(results: Results) -> Together | None:
     against = scores if single is None else pd.concat([scores, single], ignore_index=True)
     # how a method did on each metric, side by side: one column for each metric of each arm
     whole_rows, gaps = without_gaps(scores[scores["method"].isin(list(rows))], metrics)
-    parts = [normalised(whole_rows, name, direction) for name, direction in metrics.items()] if len(whole_rows) else []
-    ranks = mean_ranks(block_ranks(whole_rows, metrics)) if len(whole_rows) else Ranks({}, 0, None, None)
+    parts = [normalised(whole_rows, name, direction) for name, direction in metrics.items()]
+    ranks = mean_ranks(block_ranks(whole_rows, metrics))
     lines = []
     for label in rows:
         values = [part[label] for part in parts if label in part]
         base = [part[baseline] for part in parts if baseline in part]
-        whole = len(values) == len(parts) > 0
+        whole = len(values) == len(parts)
         lines.append(
             [
                 label,
@@ -140,7 +141,7 @@ def _is_single_task(row: MethodRow) -> bool:
     """Whether the control made the row: a reference with all the weight on one task. A label alone says nothing."""
     weights = row.args.get("weights")
     one_hot = isinstance(weights, list) and sorted(weights) == [0.0] * (len(weights) - 1) + [1.0]
-    return row.role == "reference" and row.label.startswith("only ") and one_hot
+    return row.role == "reference" and row.label.startswith(alone("")) and one_hot
 
 
 def _change(change: RelativeChange | None) -> str:

@@ -21,7 +21,7 @@ def performance_profiles(results: Results) -> go.Figure | None:
     }
     known = scores_of(results.rows, results.runs, results.metrics)
     whole, _ = without_gaps(known[known["method"].isin(list(rows))], {name: metric.direction})
-    shown = normalised(whole, name, metric.direction) if len(whole) else {}
+    shown = normalised(whole, name, metric.direction)
     if not shown:
         return None
     thresholds, curves = profiles(shown)

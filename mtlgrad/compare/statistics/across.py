@@ -118,7 +118,7 @@ def block_ranks(scores: pd.DataFrame, metrics: Mapping[str, Direction]) -> pd.Da
             ranks.append(table.rank(axis=1, ascending=direction == "min").where(table.notna().all(axis=1)))
         mean = sum(ranks[1:], ranks[0]) / len(ranks)
         found.append(mean.set_index(pd.MultiIndex.from_product([[arm], mean.index], names=["arm", "seed"])))
-    return pd.concat(found).dropna()
+    return pd.concat(found).dropna() if found else pd.DataFrame()
 
 
 def without_gaps(scores: pd.DataFrame, metrics: Mapping[str, Direction]) -> tuple[pd.DataFrame, dict[str, int]]:

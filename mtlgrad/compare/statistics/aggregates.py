@@ -52,6 +52,8 @@ def normalised(scores: pd.DataFrame, metric: str, direction: Direction) -> dict[
         low, high = float(table.min().min()), float(table.max().max())
         above = table - low if direction == "max" else high - table
         tables[arm] = above / (high - low) if high != low else table * 0 + 0.5
+    if not tables:  # no scores
+        return {}
     together = pd.concat(tables, axis=1, sort=True).dropna()
     names = list(scores["method"].unique())
     return {

@@ -35,6 +35,16 @@ def evened(values: ArrayLike, sizes: ArrayLike | None = None) -> np.ndarray:
     return np.full_like(known, common)
 
 
+def differences(one: ArrayLike, other: ArrayLike) -> np.ndarray:
+    """one - other [n], with the rounding of the scores themselves taken out of equal differences.
+
+    >>> differences([85.3, 80.3], [80.1, 75.1]).tolist() == [80.3 - 75.1] * 2
+    True
+    """
+    ours, theirs = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+    return evened(ours - theirs, np.maximum(np.abs(ours), np.abs(theirs)))
+
+
 def tied(values: ArrayLike) -> np.ndarray:
     """The values, of any shape, with neighbours that differ by rounding made equal; NaN stays NaN.
 

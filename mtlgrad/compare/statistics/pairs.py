@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mtlgrad.compare.statistics.moments import deviation, evened, mean, tied
+from mtlgrad.compare.statistics.moments import deviation, differences, mean, tied
 
 Direction = Literal["max", "min"]
 """Whether more or less of a metric is better."""
@@ -117,9 +117,8 @@ class Board:
         known = np.isfinite(one) & np.isfinite(other)
         both, either = known & ~gone & ~base_gone, known & (gone != base_gone)
         neither = gone & base_gone
-        sizes = np.maximum(np.abs(one[both]), np.abs(other[both]))
         return Pairs(
-            differences=tuple(evened(one[both] - other[both], sizes).tolist()),
+            differences=tuple(differences(one[both], other[both]).tolist()),
             penalties=tuple((one[either] - other[either]).tolist()),
             diverged=int((gone & either).sum()),
             baseline_diverged=int((base_gone & either).sum()),

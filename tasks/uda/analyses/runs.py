@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from mtlgrad.compare.schema import Run
+from mtlgrad.compare.statistics.moments import deviation, mean
 from tasks.uda.systems import SYSTEMS
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#888888", "#000000")
@@ -64,7 +64,7 @@ def final(run: Run) -> float:
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard deviation over seeds; the latter is 0 for a single one."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return mean(values), deviation(values) if len(values) > 1 else 0.0
 
 
 def looks(systems: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -203,3 +203,9 @@ def test_what_may_be_zero_is_no_reference():
     frame = runs({"one": {"up": [0.1, 0.2, 0.3]}, "ref": {"up": [0.1, -0.1, 1e-9]}})
     with pytest.raises(ValueError, match=r"'ref' has mean .* on 'up', no farther from 0"):
         relative_change(frame, "one", "ref", {"up": "max"})
+
+
+def test_of_no_runs_nothing_is_counted():
+    none = runs({"a": {"up": [np.nan]}}).assign(status="failed").iloc[:0]
+    assert normalised(none, "up", "max") == {}
+    assert mean_ranks(block_ranks(none, {"up": "max"})).blocks == 0
